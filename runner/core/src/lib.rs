@@ -1,0 +1,7 @@
+//! What flowrun decides: the pipeline as written, the plan, the keys, the scheduler, the events, the stored formats.
+//!
+//! Pure: no I/O, no async, no clock. The engine does what is decided here, and the command line tells of it.
+
+pub mod artifact;
+pub mod digest;
+pub mod outcome;

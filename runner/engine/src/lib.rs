@@ -1,0 +1,1 @@
+//! What flowrun does: moves bytes and runs other people's code.
