@@ -4,4 +4,8 @@
 
 pub mod artifact;
 pub mod digest;
+pub mod event;
+pub mod expr;
+pub mod key;
+pub mod lang;
 pub mod outcome;

@@ -1,0 +1,396 @@
+//! The step key: what a result is stored under, and why it differs from another.
+//!
+//! A [`Manifest`] is the list of named leaves of everything a step can see. The key is blake3 over its bytes; the
+//! manifest is stored with the entry, so "why did it run" is the difference of two manifests, written by the same walk.
+//!
+//! | what a step can see | leaf | uses | run | onnx |
+//! |---|---|:-:|:-:|:-:|
+//! | how keys are made | `format` | ✓ | ✓ | ✓ |
+//! | the kind of step | `kind` | ✓ | ✓ | ✓ |
+//! | the plugin's bytes | `plugin` | ✓ | | |
+//! | its configuration, rendered | `with.NAME` | ✓ | | |
+//! | the script, rendered | `run` | | ✓ | |
+//! | declared variables, rendered | `env.NAME` | | ✓ | |
+//! | names of secrets, never their values | `secret.NAME` | | ✓ | |
+//! | files beside the command | `code.NAME` | | ✓ | |
+//! | the locked Python environment | `python` | | ✓ | |
+//! | the interpreter it runs on | `interpreter` | | ✓ | |
+//! | the detector's settings | `onnx.NAME` | | | ✓ |
+//! | the ONNX Runtime's wheel | `runtime` | | | ✓ |
+//! | content of inputs | `input.NAME` | ✓ | ✓ | ✓ |
+//! | the names under which inputs lie | `file.NAME` | ✓ | ✓ | ✓ |
+//! | names of outputs and values | `output.NAME`, `values` | ✓ | ✓ | ✓ |
+//! | operating system and processor | `platform` | | ✓ | ✓ |
+//!
+//! Never in it: step names, absolute paths, times, run ids, `resources`, `retry`, `timeout`, `needs`, `help`: they do not change
+//! what is made. A plugin sees no platform: its component, configuration and inputs are all there is.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+
+use crate::artifact::{Artifact, Mode};
+use crate::digest::Digest;
+
+/// Changes when the meaning of leaves changes, so that no old entry is taken for a new one.
+const FORMAT: &str = "1";
+
+/// One thing a step can see.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Leaf {
+    /// A text as it is.
+    Text(String),
+    /// A file or folder by content.
+    Content(Artifact),
+}
+
+impl Leaf {
+    /// For people: the text, or what kind of content it is.
+    pub fn show(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Content(Artifact { mode: Mode::Folder, digest, .. }) => format!("folder {}", digest.short()),
+            Self::Content(Artifact { digest, .. }) => format!("file {}", digest.short()),
+        }
+    }
+}
+
+/// The named leaves of a step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Manifest {
+    leaves: BTreeMap<String, Leaf>,
+}
+
+/// A leaf that differs between two manifests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// The leaf's name.
+    pub leaf: String,
+    /// What it was; nothing where it is new.
+    pub old: Option<Leaf>,
+    /// What it is; nothing where it is gone.
+    pub new: Option<Leaf>,
+}
+
+impl Manifest {
+    /// The leaves by name.
+    pub fn leaves(&self) -> &BTreeMap<String, Leaf> {
+        &self.leaves
+    }
+
+    /// The key: blake3 over each leaf as length-prefixed name, kind and value, so that no two manifests share bytes.
+    pub fn key(&self) -> Digest {
+        let mut bytes = Vec::new();
+        let mut put = |part: &[u8]| {
+            bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(part);
+        };
+        for (name, leaf) in &self.leaves {
+            put(name.as_bytes());
+            match leaf {
+                Leaf::Text(text) => {
+                    put(b"text");
+                    put(text.as_bytes());
+                }
+                Leaf::Content(artifact) => {
+                    put(match artifact.mode {
+                        Mode::File => b"file".as_slice(),
+                        Mode::Executable => b"exec",
+                        Mode::Symlink => b"link",
+                        Mode::Folder => b"tree",
+                    });
+                    put(artifact.digest.as_bytes());
+                }
+            }
+        }
+        Digest::of(&bytes)
+    }
+
+    /// What differs from an older manifest.
+    pub fn differences(&self, old: &Manifest) -> Vec<Difference> {
+        let names: std::collections::BTreeSet<&String> = self.leaves.keys().chain(old.leaves.keys()).collect();
+        names
+            .into_iter()
+            .filter(|name| self.leaves.get(*name) != old.leaves.get(*name))
+            .map(|name| Difference {
+                leaf: name.clone(),
+                old: old.leaves.get(name).cloned(),
+                new: self.leaves.get(name).cloned(),
+            })
+            .collect()
+    }
+
+    fn text(&mut self, name: impl Into<String>, text: impl Into<String>) {
+        self.leaves.insert(name.into(), Leaf::Text(text.into()));
+    }
+
+    fn content(&mut self, name: impl Into<String>, artifact: Artifact) {
+        self.leaves.insert(name.into(), Leaf::Content(artifact));
+    }
+}
+
+/// What an input holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A file or folder by content.
+    Known(Artifact),
+    /// A download that is pinned by another hash and fetched only when a step runs: `sha256:...`.
+    Pinned(String),
+}
+
+/// An input of a step, resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// What it holds.
+    pub content: Content,
+    /// The name of the file inside `in/NAME/`; nothing for a folder, which is `in/NAME` itself.
+    pub file: Option<String>,
+}
+
+/// Everything of a step that its result depends on, rendered. The engine runs it; the key is made of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// What to do.
+    pub work: Work,
+    /// What it reads, by name.
+    pub inputs: IndexMap<String, Input>,
+    /// What it makes: name to `dir` or the file's name, as written.
+    pub outputs: IndexMap<String, String>,
+    /// The values it gives.
+    pub values: Vec<String>,
+}
+
+/// The rendered work of a step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Work {
+    /// A WebAssembly plugin.
+    Plugin {
+        /// As written: `flowrun/NAME@MAJOR` or a path.
+        name: String,
+        /// The component's digest.
+        digest: Digest,
+        /// `with`, rendered.
+        config: Map<String, Json>,
+    },
+    /// A process.
+    Process {
+        /// The shell script, rendered.
+        script: String,
+        /// Declared variables, rendered.
+        env: BTreeMap<String, String>,
+        /// Variable to the name of the secret it takes.
+        secrets: BTreeMap<String, String>,
+        /// Files and folders beside the command, by last name.
+        code: BTreeMap<String, Artifact>,
+        /// The locked environment and its interpreter.
+        python: Option<PythonLeaf>,
+        /// Operating system and processor: `linux-x86_64`.
+        platform: String,
+    },
+    /// An ONNX detector.
+    Onnx {
+        /// The settings, rendered, as JSON.
+        settings: Map<String, Json>,
+        /// The wheel of ONNX Runtime: `onnxruntime==1.2.3 sha256:...`.
+        runtime: String,
+        /// Operating system and processor.
+        platform: String,
+    },
+    /// A gate that is closed: it fails with this message. Never cached.
+    Gate {
+        /// The message, rendered.
+        message: String,
+    },
+}
+
+/// A locked Python environment, for a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PythonLeaf {
+    /// Every wheel with its hashes, a line each.
+    pub requirements: String,
+    /// The interpreter: implementation, full version, platform.
+    pub interpreter: String,
+}
+
+impl Job {
+    /// The manifest of everything this job can see.
+    pub fn manifest(&self) -> Manifest {
+        let mut manifest = Manifest::default();
+        manifest.text("format", FORMAT);
+        self.work.leaves(&mut manifest);
+        for (name, input) in &self.inputs {
+            match &input.content {
+                Content::Known(artifact) => manifest.content(format!("input.{name}"), *artifact),
+                Content::Pinned(pin) => manifest.text(format!("input.{name}"), pin.as_str()),
+            }
+            if let Some(file) = &input.file {
+                manifest.text(format!("file.{name}"), file.as_str());
+            }
+        }
+        for (name, kind) in &self.outputs {
+            manifest.text(format!("output.{name}"), kind.as_str());
+        }
+        if !self.values.is_empty() {
+            let mut values = self.values.clone();
+            values.sort();
+            manifest.text("values", values.join(" "));
+        }
+        manifest
+    }
+}
+
+impl Work {
+    fn leaves(&self, manifest: &mut Manifest) {
+        match self {
+            Self::Plugin { digest, config, .. } => {
+                manifest.text("kind", "plugin");
+                manifest.text("plugin", digest.to_string());
+                json_leaves(manifest, "with", config);
+            }
+            Self::Process { script, env, secrets, code, python, platform } => {
+                manifest.text("kind", "process");
+                manifest.text("run", script.as_str());
+                manifest.text("platform", platform.as_str());
+                env.iter().for_each(|(name, value)| manifest.text(format!("env.{name}"), value.as_str()));
+                secrets.iter().for_each(|(name, from)| manifest.text(format!("secret.{name}"), from.as_str()));
+                code.iter().for_each(|(name, artifact)| manifest.content(format!("code.{name}"), *artifact));
+                if let Some(python) = python {
+                    manifest.text("python", python.requirements.as_str());
+                    manifest.text("interpreter", python.interpreter.as_str());
+                }
+            }
+            Self::Onnx { settings, runtime, platform } => {
+                manifest.text("kind", "onnx");
+                manifest.text("runtime", runtime.as_str());
+                manifest.text("platform", platform.as_str());
+                json_leaves(manifest, "onnx", settings);
+            }
+            Self::Gate { message } => {
+                manifest.text("kind", "gate");
+                manifest.text("fail", message.as_str());
+            }
+        }
+    }
+}
+
+fn json_leaves(manifest: &mut Manifest, prefix: &str, config: &Map<String, Json>) {
+    for (name, value) in config {
+        manifest.text(format!("{prefix}.{name}"), canonical(value));
+    }
+}
+
+/// JSON with the keys of maps in order, so that two ways to write one value are one leaf.
+pub fn canonical(value: &Json) -> String {
+    fn sorted(value: &Json) -> Json {
+        match value {
+            Json::Object(entries) => {
+                let ordered: BTreeMap<&String, Json> =
+                    entries.iter().map(|(name, item)| (name, sorted(item))).collect();
+                Json::Object(ordered.into_iter().map(|(name, item)| (name.clone(), item)).collect())
+            }
+            Json::Array(items) => Json::Array(items.iter().map(sorted).collect()),
+            other => other.clone(),
+        }
+    }
+    sorted(value).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn file(bytes: &[u8]) -> Artifact {
+        Artifact { mode: Mode::File, digest: Digest::of(bytes), size: bytes.len() as u64 }
+    }
+
+    fn process() -> Job {
+        let work = Work::Process {
+            script: "python t.py".into(),
+            env: BTreeMap::from([("A".into(), "1".into())]),
+            secrets: BTreeMap::from([("TOKEN".into(), "HF_TOKEN".into())]),
+            code: BTreeMap::from([("t.py".into(), file(b"code"))]),
+            python: Some(PythonLeaf { requirements: "six==1".into(), interpreter: "cpython 3.11.7".into() }),
+            platform: "linux-x86_64".into(),
+        };
+        let input = Input { content: Content::Known(file(b"in")), file: Some("a.csv".into()) };
+        Job {
+            work,
+            inputs: IndexMap::from([("data".to_owned(), input)]),
+            outputs: IndexMap::from([("model".to_owned(), "m.onnx".to_owned())]),
+            values: vec!["b".into(), "a".into()],
+        }
+    }
+
+    /// Every change that a step can see changes the key, and the difference names the leaf.
+    #[test]
+    fn each_leaf_changes_the_key_and_is_named() {
+        type Change = fn(&mut Job);
+        fn inner(
+            job: &mut Job,
+        ) -> (
+            &mut String,
+            &mut BTreeMap<String, String>,
+            &mut BTreeMap<String, String>,
+            &mut BTreeMap<String, Artifact>,
+            &mut Option<PythonLeaf>,
+            &mut String,
+        ) {
+            match &mut job.work {
+                Work::Process { script, env, secrets, code, python, platform } => {
+                    (script, env, secrets, code, python, platform)
+                }
+                _ => unreachable!("built above"),
+            }
+        }
+        let changes: [(&str, Change); 12] = [
+            ("run", |job| inner(job).0.push('x')),
+            ("env.A", |job| drop(inner(job).1.insert("A".into(), "2".into()))),
+            ("env.B", |job| drop(inner(job).1.insert("B".into(), String::new()))),
+            ("secret.TOKEN", |job| drop(inner(job).2.insert("TOKEN".into(), "OTHER".into()))),
+            ("code.t.py", |job| drop(inner(job).3.insert("t.py".into(), file(b"code2")))),
+            ("python", |job| inner(job).4.as_mut().expect("there").requirements.push('1')),
+            ("interpreter", |job| inner(job).4.as_mut().expect("there").interpreter.push('1')),
+            ("platform", |job| inner(job).5.push('x')),
+            ("input.data", |job| job.inputs[0].content = Content::Known(file(b"in2"))),
+            ("file.data", |job| job.inputs[0].file = Some("b.csv".into())),
+            ("output.model", |job| job.outputs[0].push('x')),
+            ("values", |job| job.values.push("c".into())),
+        ];
+        let before = process().manifest();
+        for (leaf, change) in changes {
+            let mut job = process();
+            change(&mut job);
+            let after = job.manifest();
+            assert_ne!(after.key(), before.key(), "{leaf}");
+            let names: Vec<String> = after.differences(&before).into_iter().map(|difference| difference.leaf).collect();
+            assert_eq!(names, [leaf]);
+        }
+    }
+
+    #[test]
+    fn order_of_maps_and_lists_of_names_is_noise() {
+        let mut job = process();
+        job.values.reverse();
+        assert_eq!(job.manifest().key(), process().manifest().key());
+        assert_eq!(
+            canonical(&json!({"b": {"d": 1, "c": [2]}, "a": 0})),
+            canonical(&json!({"a": 0, "b": {"c": [2], "d": 1}}))
+        );
+        let a = Work::Plugin { name: "x@1".into(), digest: Digest::of(b"p"), config: Map::new() };
+        let b = Work::Plugin { name: "./x.wasm".into(), digest: Digest::of(b"p"), config: Map::new() };
+        let key = |work| Job { work, ..process() }.manifest().key();
+        assert_eq!(key(a), key(b));
+    }
+
+    #[test]
+    fn a_manifest_survives_its_json() {
+        let manifest = process().manifest();
+        let text = serde_json::to_string(&manifest).expect("json");
+        assert_eq!(serde_json::from_str::<Manifest>(&text).expect("json").key(), manifest.key());
+    }
+}

@@ -1,0 +1,172 @@
+//! The pipeline file: from text to a checked [`Program`], or to everything that is wrong with it.
+//!
+//! ```text
+//! text ─ yaml::read ─► tree with spans ─ overlay profile, defaults ─► shape::prune ─► written types ─ check ─► Program
+//!            │                                                          │                            │
+//!            └──────────────── findings, each with its bytes ───────────┴────────────────────────────┘
+//! ```
+//! Knows nothing of files (asks through [`World`]), of the store or of runs.
+
+pub mod check;
+pub mod finding;
+pub mod graph;
+pub mod params;
+pub mod reference;
+mod shape;
+pub mod units;
+pub mod written;
+pub mod yaml;
+
+use std::collections::BTreeSet;
+
+pub use check::{World, is_fan_out, wheel_pin};
+use finding::{Finding, Rule, did_you_mean, one_of};
+use written::Pipeline;
+use yaml::{Node, Value};
+
+/// A pipeline that keeps every rule, with a profile laid over it.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The pipeline, defaults and profile already laid in.
+    pub pipeline: Pipeline,
+    /// The profile that was laid in.
+    pub profile: Option<String>,
+}
+
+/// A file's tree together with its text, so that places inside a value can be found.
+pub struct Document {
+    node: Node,
+    text: String,
+}
+
+impl Document {
+    fn at(&self, path: &[&str]) -> &Node {
+        self.node.at(path)
+    }
+
+    fn key_span(&self, path: &[&str]) -> finding::Span {
+        self.node.key_span(path)
+    }
+}
+
+/// Reads and checks a pipeline.
+///
+/// # Errors
+/// Everything that is wrong with it, in the file's order.
+pub fn load(text: &str, profile: Option<&str>, world: &dyn World) -> Result<Program, Vec<Finding>> {
+    let (mut node, mut findings) = yaml::read(text).map_err(|finding| vec![*finding])?;
+    let written_steps = step_ids(&node);
+    if let Some(name) = profile {
+        findings.extend(unknown_profile(&node, name));
+        lay_profile(&mut node, name);
+    }
+    lay_defaults(&mut node);
+    let before = findings.len();
+    shape::prune(&mut node, &written::schema(), &mut findings);
+    let lamed = lamed_steps(&findings[before..], &node, &written_steps);
+    if let Ok(pipeline) = serde_json::from_value::<Pipeline>(node.to_json()) {
+        let doc = Document { node, text: text.to_owned() };
+        let judged = check::check(&pipeline, &doc, &lamed, world);
+        // A step that was left out for its shape is no reason to blame those that refer to it.
+        findings.extend(judged.into_iter().filter(|finding| !blames_lost_step(finding, &pipeline, &written_steps)));
+        if findings.is_empty() {
+            return Ok(Program { pipeline, profile: profile.map(str::to_owned) });
+        }
+    }
+    findings.sort_by_key(|finding| (finding.span.start, finding.rule));
+    findings.dedup();
+    Err(findings)
+}
+
+fn step_ids(node: &Node) -> BTreeSet<String> {
+    node.get("steps").map(|steps| steps.entries().iter().map(|(key, _)| key.name.clone()).collect()).unwrap_or_default()
+}
+
+fn unknown_profile(node: &Node, name: &str) -> Option<Finding> {
+    let profiles = node.get("profiles");
+    let known: Vec<&str> = profiles
+        .map(|profiles| profiles.entries().iter().map(|(key, _)| key.name.as_str()).collect())
+        .unwrap_or_default();
+    if known.contains(&name) {
+        return None;
+    }
+    let span = if profiles.is_some() { node.key_span(&["profiles"]) } else { 0..0 };
+    let hint =
+        did_you_mean(name, known.iter().copied()).unwrap_or_else(|| format!("the pipeline has {}", one_of(known)));
+    Some(
+        Finding::new(Rule::UnknownProfile, span, format!("no profile `{name}`"))
+            .expected("asked for with `--profile`")
+            .hint(hint),
+    )
+}
+
+fn lay_profile(node: &mut Node, name: &str) {
+    let Some(profile) = node.get("profiles").and_then(|profiles| profiles.get(name)).cloned() else { return };
+    let Value::Map(entries) = &mut node.value else { return };
+    for part in ["defaults", "steps"] {
+        let Some(over) = profile.get(part) else { continue };
+        match entries.iter_mut().find(|(key, _)| key.name == part) {
+            Some((_, mine)) if part == "steps" => overlay_known(mine, over),
+            Some((_, mine)) => mine.overlay(over),
+            None if part == "defaults" => {
+                let key = yaml::Key { name: part.to_owned(), span: over.span.clone() };
+                entries.push((key, over.clone()));
+            }
+            None => {}
+        }
+    }
+}
+
+/// Steps that a profile changes; one that the pipeline does not have is a finding of `check`, not a new step.
+fn overlay_known(steps: &mut Node, over: &Node) {
+    let Value::Map(mine) = &mut steps.value else { return };
+    for (key, node) in over.entries() {
+        if let Some((_, step)) = mine.iter_mut().find(|(known, _)| known.name == key.name) {
+            step.overlay(node);
+        }
+    }
+}
+
+fn lay_defaults(node: &mut Node) {
+    let Some(defaults) = node.get("defaults").filter(|node| matches!(node.value, Value::Map(_))).cloned() else {
+        return;
+    };
+    let Value::Map(entries) = &mut node.value else { return };
+    let Some((_, Node { value: Value::Map(steps), .. })) = entries.iter_mut().find(|(key, _)| key.name == "steps")
+    else {
+        return;
+    };
+    for (_, step) in steps.iter_mut().filter(|(_, step)| matches!(step.value, Value::Map(_))) {
+        let runs = step.get("run").is_some();
+        let mut laid = defaults.clone();
+        if let (Value::Map(entries), false) = (&mut laid.value, runs) {
+            entries.retain(|(key, _)| !matches!(key.name.as_str(), "env" | "python"));
+        }
+        laid.span = step.span.clone();
+        laid.overlay(step);
+        *step = laid;
+    }
+}
+
+/// Steps in whose bytes the shape check found something.
+fn lamed_steps(findings: &[Finding], node: &Node, written: &BTreeSet<String>) -> BTreeSet<String> {
+    let Some(steps) = node.get("steps") else { return written.clone() };
+    let hit = |span: &finding::Span| findings.iter().any(|finding| span.contains(&finding.span.start));
+    let kept = steps.entries().iter();
+    let mut lamed: BTreeSet<String> = kept
+        .clone()
+        .filter(|(key, step)| hit(&(key.span.start..step.span.end.max(key.span.end + 1))))
+        .map(|(key, _)| key.name.clone())
+        .collect();
+    let ids: BTreeSet<&String> = kept.map(|(key, _)| &key.name).collect();
+    lamed.extend(written.iter().filter(|id| !ids.contains(id)).cloned());
+    lamed
+}
+
+fn blames_lost_step(finding: &Finding, pipeline: &Pipeline, written: &BTreeSet<String>) -> bool {
+    matches!(finding.rule, Rule::UnknownReference | Rule::UndefinedVariable | Rule::UnknownProfile)
+        && written.iter().any(|id| !pipeline.steps.contains_key(id) && finding.message.contains(&format!("`{id}")))
+}
+
+#[cfg(test)]
+mod tests;
