@@ -352,7 +352,9 @@ mod tests {
             ("env.A", |job| drop(inner(job).1.insert("A".into(), "2".into()))),
             ("env.B", |job| drop(inner(job).1.insert("B".into(), String::new()))),
             ("secret.TOKEN", |job| drop(inner(job).2.insert("TOKEN".into(), "OTHER".into()))),
-            ("code.t.py", |job| drop(inner(job).3.insert("t.py".into(), file(b"code2")))),
+            ("code.t.py", |job| {
+                inner(job).3.insert("t.py".into(), file(b"code2"));
+            }),
             ("python", |job| inner(job).4.as_mut().expect("there").requirements.push('1')),
             ("interpreter", |job| inner(job).4.as_mut().expect("there").interpreter.push('1')),
             ("platform", |job| inner(job).5.push('x')),

@@ -9,3 +9,4 @@ pub mod expr;
 pub mod key;
 pub mod lang;
 pub mod outcome;
+pub mod schedule;
