@@ -9,4 +9,5 @@ pub mod expr;
 pub mod key;
 pub mod lang;
 pub mod outcome;
+pub mod plan;
 pub mod schedule;

@@ -1,0 +1,343 @@
+//! The plan: a checked pipeline as numbered steps with the edges between them, and the rendering of one step into a [`Job`].
+//!
+//! Numbers are dense and hold inside one run; names are for the edges of flowrun. What a fan-out runs over is known only when what
+//! it waits for has run, so instances are made then.
+//!
+//! Knows nothing of where files are: contents come in as [`Input`]s.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde_json::{Map, Value as Json, json};
+
+use crate::artifact::is_component;
+use crate::expr::{self, BadTemplate, Quote};
+use crate::key::Input;
+use crate::lang::graph::{Edge, order, waits_for};
+use crate::lang::written::{Condition, EnvValue, Pipeline, RetryOn, Step};
+use crate::lang::{Program, is_fan_out, units};
+use crate::outcome::FailureKind;
+use crate::schedule::{Need, NodeId, RetryPolicy, Spec};
+
+/// A step of the plan.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// Its id in the file.
+    pub id: String,
+    /// As written, profile and defaults laid in.
+    pub step: Step,
+    /// What it waits for.
+    pub waits: Vec<(NodeId, Edge)>,
+}
+
+/// All steps, each after what it waits for.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Indexed by [`NodeId`].
+    pub steps: Vec<Planned>,
+}
+
+impl Plan {
+    /// The plan of a checked program.
+    pub fn new(program: &Program) -> Self {
+        let pipeline = &program.pipeline;
+        let indices = order(pipeline).unwrap_or_default();
+        let place = |id: &str| {
+            let index = pipeline.steps.get_index_of(id)?;
+            indices.iter().position(|other| *other == index).map(NodeId)
+        };
+        let planned = |index: &usize| {
+            let (id, step) = pipeline.steps.get_index(*index)?;
+            let waits = waits_for(step, pipeline);
+            let waits = waits.into_iter().filter_map(|(before, edge)| Some((place(&before)?, edge))).collect();
+            Some(Planned { id: id.clone(), step: step.clone(), waits })
+        };
+        Self { steps: indices.iter().filter_map(planned).collect() }
+    }
+
+    /// The step with this id.
+    pub fn find(&self, id: &str) -> Option<NodeId> {
+        self.steps.iter().position(|step| step.id == id).map(NodeId)
+    }
+
+    /// These steps and everything they wait for.
+    pub fn with_ancestors(&self, ids: &[NodeId]) -> BTreeSet<NodeId> {
+        let mut found = BTreeSet::new();
+        let mut todo = ids.to_vec();
+        while let Some(id) = todo.pop() {
+            if found.insert(id) {
+                todo.extend(self.steps[id.0].waits.iter().map(|(before, _)| *before));
+            }
+        }
+        found
+    }
+
+    /// These steps and everything that waits for them.
+    pub fn with_dependents(&self, ids: &[NodeId]) -> BTreeSet<NodeId> {
+        let mut found: BTreeSet<NodeId> = ids.iter().copied().collect();
+        // Each step comes after what it waits for, so one pass sees all.
+        for (index, step) in self.steps.iter().enumerate() {
+            if step.waits.iter().any(|(before, _)| found.contains(before)) {
+                found.insert(NodeId(index));
+            }
+        }
+        found
+    }
+
+    /// What the scheduler needs to know, with steps outside `chosen` left out.
+    pub fn specs(&self, chosen: Option<&BTreeSet<NodeId>>) -> Vec<Spec> {
+        let left_out = |index: usize| chosen.is_some_and(|chosen| !chosen.contains(&NodeId(index)));
+        self.steps.iter().enumerate().map(|(index, step)| step.spec(left_out(index))).collect()
+    }
+}
+
+impl Planned {
+    fn spec(&self, left_out: bool) -> Spec {
+        let tolerated = self.step.continue_on_error.unwrap_or(false);
+        Spec { waits: self.waits.clone(), need: need(&self.step), retry: retry(&self.step), tolerated, left_out }
+    }
+
+    /// The longest one attempt may take.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.step.timeout.as_deref().and_then(units::duration)
+    }
+
+    /// Whether it runs once for each of several things.
+    pub fn is_fan_out(&self) -> bool {
+        is_fan_out(&self.step)
+    }
+}
+
+/// The memory and processors of a step, thousandths of a core.
+fn need(step: &Step) -> Need {
+    let resources = step.resources.as_ref();
+    let memory = resources.and_then(|resources| resources.memory.as_deref()).and_then(units::size);
+    let cpu = resources.and_then(|resources| resources.cpu).unwrap_or(1.0);
+    let gpu = resources.and_then(|resources| resources.gpu).unwrap_or(0);
+    Need { cpu: (cpu * 1000.0) as u64, memory: memory.unwrap_or(0), gpu: u64::from(gpu) }
+}
+
+fn retry(step: &Step) -> RetryPolicy {
+    let Some(retry) = &step.retry else { return RetryPolicy::never() };
+    let kind = |on: &RetryOn| match on {
+        RetryOn::Infrastructure => FailureKind::Infrastructure,
+        RetryOn::Timeout => FailureKind::Timeout,
+        RetryOn::Step => FailureKind::Step,
+        RetryOn::Output => FailureKind::Output,
+    };
+    let on = if retry.on.is_empty() { vec![FailureKind::Infrastructure] } else { retry.on.iter().map(kind).collect() };
+    let backoff = retry.backoff.as_deref().and_then(units::duration).unwrap_or(Duration::from_secs(5));
+    RetryPolicy { attempts: retry.attempts, backoff, on }
+}
+
+/// One run of a fan-out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Instance {
+    /// What tells it from the others: `seed=1`, or the item; one component of a path.
+    pub label: String,
+    /// What templates see: `matrix` or `item`.
+    pub names: Map<String, Json>,
+}
+
+/// The most instances a fan-out may have; more is a mistake in the list rather than a plan.
+const MOST_INSTANCES: usize = 100_000;
+
+/// The instances of a fan-out.
+///
+/// # Errors
+/// When a list cannot be rendered or is none.
+pub fn instances(step: &Step, context: &Map<String, Json>) -> Result<Vec<Instance>, BadTemplate> {
+    let items: Vec<(String, Map<String, Json>)> = match &step.foreach {
+        Some(list) => list_of(list, context, "foreach")?
+            .into_iter()
+            .map(|item| (label_of(&item), Map::from_iter([("item".to_owned(), item)])))
+            .collect(),
+        None => combinations(step, context)?,
+    };
+    if items.len() > MOST_INSTANCES {
+        return Err(refuse(format!("{} instances are more than {MOST_INSTANCES}", items.len())));
+    }
+    let mut taken = BTreeSet::new();
+    let numbered = items.into_iter().enumerate().map(|(index, (label, names))| {
+        let label = if is_component(&label) && taken.insert(label.clone()) { label } else { format!("{index}") };
+        Instance { label, names }
+    });
+    Ok(numbered.collect())
+}
+
+fn list_of(list: &Json, context: &Map<String, Json>, name: &str) -> Result<Vec<Json>, BadTemplate> {
+    let value = match list {
+        Json::String(text) => expr::evaluate(text, context)?,
+        other => expr::render_json(other, context)?,
+    };
+    match value {
+        Json::Array(items) => Ok(items),
+        other => Err(refuse(format!("`{name}` gives {other}, which is not a list"))),
+    }
+}
+
+fn combinations(step: &Step, context: &Map<String, Json>) -> Result<Vec<(String, Map<String, Json>)>, BadTemplate> {
+    let mut rows: Vec<(Vec<String>, Map<String, Json>)> = vec![(Vec::new(), Map::new())];
+    for (name, list) in &step.matrix {
+        let items = list_of(list, context, name)?;
+        if rows.len().saturating_mul(items.len()) > MOST_INSTANCES {
+            return Err(refuse(format!("the matrix has more than {MOST_INSTANCES} combinations")));
+        }
+        let longer = |(labels, names): &(Vec<String>, Map<String, Json>)| {
+            let (labels, names) = (labels.clone(), names.clone());
+            items
+                .iter()
+                .map(move |item| {
+                    let (mut labels, mut names) = (labels.clone(), names.clone());
+                    labels.push(format!("{name}={}", label_of(item)));
+                    names.insert(name.clone(), item.clone());
+                    (labels, names)
+                })
+                .collect::<Vec<_>>()
+        };
+        rows = rows.iter().flat_map(longer).collect();
+    }
+    Ok(rows
+        .into_iter()
+        .map(|(labels, names)| (labels.join(","), Map::from_iter([("matrix".to_owned(), Json::Object(names))])))
+        .collect())
+}
+
+/// A value as part of a file name: letters, digits, `.`, `_` and `-`; empty for what has no short text.
+fn label_of(value: &Json) -> String {
+    let text = match value {
+        Json::String(text) => text.clone(),
+        Json::Number(_) | Json::Bool(_) => value.to_string(),
+        _ => return String::new(),
+    };
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
+    text.chars().take(40).map(plain).collect()
+}
+
+fn refuse(message: String) -> BadTemplate {
+    BadTemplate { message, range: None }
+}
+
+/// What a template of a step sees, besides its own fan-out: params and the values of steps before it.
+pub fn context(params: &Map<String, Json>, values: &IndexMap<String, Json>) -> Map<String, Json> {
+    let mut context = Map::new();
+    context.insert("params".into(), Json::Object(params.clone()));
+    for (step, values) in values {
+        context.insert(step.clone(), json!({ "values": values }));
+    }
+    context
+}
+
+/// Adds `inputs` and `outputs`, the paths that a process uses from its own folder.
+pub fn with_paths(mut context: Map<String, Json>, inputs: &IndexMap<String, Input>, step: &Step) -> Map<String, Json> {
+    let input = |(name, input): (&String, &Input)| (name.clone(), Json::String(input_path(name, input)));
+    let output = |(name, kind): (&String, &String)| (name.clone(), Json::String(output_path(name, kind)));
+    context.insert("inputs".into(), Json::Object(inputs.iter().map(input).collect()));
+    context.insert("outputs".into(), Json::Object(step.outputs.iter().map(output).collect()));
+    context
+}
+
+/// Where an input lies in a step's folder.
+pub fn input_path(name: &str, input: &Input) -> String {
+    input.file.as_ref().map_or_else(|| format!("in/{name}"), |file| format!("in/{name}/{file}"))
+}
+
+/// Where an output is made in a step's folder.
+pub fn output_path(name: &str, kind: &str) -> String {
+    if kind == "dir" { format!("out/{name}") } else { format!("out/{kind}") }
+}
+
+/// Whether the step's own condition lets it run.
+///
+/// # Errors
+/// When the condition cannot be evaluated.
+pub fn admits(step: &Step, context: &Map<String, Json>) -> Result<bool, BadTemplate> {
+    match &step.r#if {
+        None => Ok(true),
+        Some(Condition::Plain(value)) => Ok(*value),
+        Some(Condition::Expression(text)) => Ok(expr::is_true(&expr::evaluate(text, context)?)),
+    }
+}
+
+/// The declared variables, rendered, and the secrets by variable.
+///
+/// # Errors
+/// When a value cannot be rendered.
+pub fn environment(
+    step: &Step,
+    context: &Map<String, Json>,
+) -> Result<(std::collections::BTreeMap<String, String>, std::collections::BTreeMap<String, String>), BadTemplate> {
+    let mut plain = std::collections::BTreeMap::new();
+    let mut secrets = std::collections::BTreeMap::new();
+    for (name, value) in &step.env {
+        match value {
+            EnvValue::Text(text) => drop(plain.insert(name.clone(), expr::render(text, context, Quote::Plain)?)),
+            EnvValue::Number(number) => drop(plain.insert(name.clone(), number.to_string())),
+            EnvValue::Boolean(value) => drop(plain.insert(name.clone(), value.to_string())),
+            EnvValue::Secret(secret) => drop(secrets.insert(name.clone(), secret.secret.clone())),
+        }
+    }
+    Ok((plain, secrets))
+}
+
+/// The detector's settings, rendered; `runtime` is not one of them, since its wheel is a leaf of its own.
+///
+/// # Errors
+/// When a setting cannot be rendered.
+pub fn onnx_settings(step: &Step, context: &Map<String, Json>) -> Result<Map<String, Json>, BadTemplate> {
+    let mut settings = Map::new();
+    let Some(onnx) = &step.onnx else { return Ok(settings) };
+    for (name, value) in onnx.templated() {
+        settings.insert(name.to_owned(), expr::render_json(value, context)?);
+    }
+    let plain = [
+        ("resize", serde_json::to_value(onnx.resize)),
+        ("provider", serde_json::to_value(onnx.provider)),
+        ("classes", serde_json::to_value(&onnx.classes)),
+        ("class_agnostic", serde_json::to_value(onnx.class_agnostic)),
+    ];
+    for (name, value) in plain {
+        if let Ok(value) = value
+            && !value.is_null()
+        {
+            settings.insert(name.to_owned(), value);
+        }
+    }
+    Ok(settings)
+}
+
+/// The results that a pipeline publishes, as references.
+pub fn results(pipeline: &Pipeline) -> impl Iterator<Item = (&str, crate::lang::reference::Reference)> {
+    pipeline
+        .results
+        .iter()
+        .filter_map(|(name, text)| Some((name.as_str(), crate::lang::reference::Reference::parse(text).ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(value: Json) -> Step {
+        serde_json::from_value(value).expect("step")
+    }
+
+    #[test]
+    fn a_matrix_is_every_combination_in_order() {
+        let step = step(json!({"matrix": {"lr": [0.1, 1], "mode": "{{ params.modes }}"}}));
+        let context = context(&Map::from_iter([("modes".into(), json!(["a b", "a/b"]))]), &IndexMap::new());
+        let labels: Vec<String> = instances(&step, &context).expect("lists").into_iter().map(|one| one.label).collect();
+        assert_eq!(labels, ["lr=0.1,mode=a_b", "1", "lr=1,mode=a_b", "3"]);
+    }
+
+    #[test]
+    fn foreach_takes_a_value_of_a_step_and_names_odd_items_by_number() {
+        let values = IndexMap::from([("split".to_owned(), json!({"folds": ["x", {"a": 1}, "x", "../y"]}))]);
+        let step = step(json!({"foreach": "{{ split.values.folds }}"}));
+        let made = instances(&step, &context(&Map::new(), &values)).expect("list");
+        let labels: Vec<&str> = made.iter().map(|one| one.label.as_str()).collect();
+        assert_eq!(labels, ["x", "1", "2", ".._y"]);
+        assert_eq!(made[1].names["item"], json!({"a": 1}));
+    }
+}
