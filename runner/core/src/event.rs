@@ -250,6 +250,11 @@ pub enum Event {
         /// The last lines of its log.
         tail: Vec<String>,
     },
+    /// A gate is open.
+    Passed {
+        /// The step.
+        step: String,
+    },
     /// A step did not run.
     Skipped {
         /// The step.
@@ -294,6 +299,7 @@ impl Event {
             | Self::Retrying { step, .. }
             | Self::Finished { step, .. }
             | Self::Failed { step, .. }
+            | Self::Passed { step }
             | Self::Skipped { step, .. } => Some(step),
             _ => None,
         }
