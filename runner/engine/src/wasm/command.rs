@@ -1,0 +1,66 @@
+//! A plain WASI command as a plugin: how it is told what to do, and how it answers.
+//!
+//! It is given no arguments, no environment and no input. `/step/request.json` holds `{"config": {…}, "inputs":
+//! {"NAME": "/in/…"}, "outputs": {"NAME": "/out/…"}}`. It does its work and may leave its values, a JSON object, in
+//! `/out/values.json`, which is taken away before its outputs are looked at. It succeeds by ending with 0.
+//!
+//! So any language with a WASI target makes a plugin, without knowing of components or WIT.
+
+use std::fs;
+use std::io::{self, Read};
+
+use flowrun_core::outcome::{Failure, FailureKind};
+use serde_json::{Map, Value, json};
+
+use super::{Job, Place, guest};
+
+/// The folder that a command finds its request in, under the job's folder and under the guest's root.
+pub(super) const FOLDER: &str = "step";
+
+/// Where a command may leave its values, under the job's folder.
+const VALUES: &str = "out/values.json";
+
+/// The request's folder, gone when the command has ended.
+pub(super) struct Request<'a>(&'a Job);
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        fs::remove_dir_all(self.0.dir.join(FOLDER)).ok();
+    }
+}
+
+/// Writes the request where the command will find it.
+pub(super) fn request(job: &Job) -> Result<Request<'_>, Failure> {
+    if job.outputs.iter().any(|place| place.path == VALUES) {
+        let message = "a WASI command leaves its values in `values.json`: no output can have that name";
+        return Err(Failure::new(FailureKind::Output, message).hint("give the output's file another name"));
+    }
+    let config: Value = serde_json::from_str(&job.config).map_err(|error| broken(&io::Error::other(error)))?;
+    let places = |places: &[Place]| -> Map<String, Value> {
+        places.iter().map(|place| (place.name.clone(), place.guest().into())).collect()
+    };
+    let request = json!({ "config": config, "inputs": places(&job.inputs), "outputs": places(&job.outputs) });
+    let folder = job.dir.join(FOLDER);
+    fs::create_dir_all(&folder)
+        .and_then(|()| fs::write(folder.join("request.json"), request.to_string()))
+        .map_err(|error| broken(&error))?;
+    Ok(Request(job))
+}
+
+/// Takes the values that the command left, if any.
+pub(super) fn values(job: &Job) -> Result<Map<String, Value>, Failure> {
+    let path = job.dir.join(VALUES);
+    let file = match fs::File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Map::new()),
+        Err(error) => return Err(broken(&error)),
+    };
+    let mut text = Vec::new();
+    file.take(guest::VALUES as u64 + 1).read_to_end(&mut text).map_err(|error| broken(&error))?;
+    fs::remove_file(&path).map_err(|error| broken(&error))?;
+    guest::values(&text, "the values in `/out/values.json`")
+}
+
+fn broken(error: &io::Error) -> Failure {
+    Failure::new(FailureKind::Infrastructure, format!("cannot talk to the command through its folder: {error}"))
+}

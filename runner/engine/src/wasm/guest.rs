@@ -1,0 +1,296 @@
+//! One running guest: its world, its limits, and what its end means.
+//!
+//! Runs on a thread of its own from start to end. Knows nothing of compiling or of where components come from.
+
+use std::sync::Arc;
+
+use flowrun_core::outcome::{Failure, FailureKind, Stream};
+use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
+use wasmtime::component::{HasSelf, Linker, ResourceTable};
+use wasmtime::{Engine, ResourceLimiter, Store, Trap, UpdateDeadline, WasmBacktrace};
+use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
+use wasmtime_wasi::p2::bindings::sync::CommandPre;
+use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+use super::bindings::flowrun::step::{host, types};
+use super::bindings::{Step, StepPre};
+use super::files::{self, Budget, Files, FilesView, OverBudget};
+use super::machine::FRAMES;
+use super::still::{self, Clock, ClockView};
+use super::voice::{Lines, Voice, shorten};
+use super::{Job, bytes, command};
+
+/// The most that a step's values may be, as JSON: they are kept in memory and in every record of the run. Bulk belongs in
+/// an output.
+pub(super) const VALUES: usize = 1 << 20;
+
+/// A component ready to be instantiated.
+pub(super) enum Prepared {
+    /// A plugin of the world `flowrun:step/step`.
+    Step(StepPre<State>),
+    /// A WASI command.
+    Command(CommandPre<State>),
+}
+
+/// Everything that belongs to one instance.
+pub(super) struct State {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    files: Files,
+    clock: Clock,
+    memory: Memory,
+    voice: Arc<Voice>,
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// Counts the linear memories of one instance against its limit.
+struct Memory {
+    limit: usize,
+    used: usize,
+    denied: bool,
+}
+
+impl ResourceLimiter for Memory {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let used = self.used.saturating_sub(current).saturating_add(desired);
+        if used > self.limit {
+            self.denied = true;
+            return Ok(false);
+        }
+        self.used = used;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        // Table entries are our memory, not the guest's: each is a pointer.
+        let size = size_of::<usize>();
+        self.memory_growing(current.saturating_mul(size), desired.saturating_mul(size), None)
+    }
+}
+
+impl host::Host for State {
+    fn log(&mut self, level: host::Level, text: String) -> wasmtime::Result<()> {
+        let prefix = match level {
+            host::Level::Debug => "debug: ",
+            host::Level::Info => "",
+            host::Level::Warn => "warning: ",
+            host::Level::Error => "error: ",
+        };
+        for line in text.trim_end_matches(['\r', '\n']).split('\n') {
+            self.voice.line(Stream::Log, format!("{prefix}{}", shorten(line.trim_end_matches('\r'))));
+        }
+        Ok(())
+    }
+
+    fn progress(&mut self, done: u64, total: u64, what: String) -> wasmtime::Result<()> {
+        self.voice.progress(done, total, &what);
+        Ok(())
+    }
+
+    fn metric(&mut self, name: String, value: f64, step: Option<u64>) -> wasmtime::Result<()> {
+        self.voice.metric(name, value, step);
+        Ok(())
+    }
+}
+
+impl types::Host for State {}
+
+/// Everything a guest may import.
+pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
+    Step::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+    linker.allow_shadowing(true);
+    still::add_to_linker(&mut linker, |state: &mut State| ClockView { clock: &state.clock, table: &mut state.table })?;
+    files::add_to_linker(&mut linker, |state: &mut State| {
+        let State { wasi, table, files, .. } = state;
+        FilesView { wasi: WasiFilesystemCtxView { ctx: wasi.filesystem(), table }, files }
+    })?;
+    Ok(linker)
+}
+
+/// One guest from its first instruction to its last.
+pub(super) struct Guest<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) job: &'a Job,
+    pub(super) voice: Arc<Voice>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Guest<'_> {
+    /// Runs it on this thread.
+    pub(super) fn run(&self, prepared: &Prepared) -> Result<Map<String, Value>, Failure> {
+        let out = Lines::new(&self.voice, Stream::Stdout);
+        let err = Lines::new(&self.voice, Stream::Stderr);
+        let ended = self.call(prepared, &out, &err);
+        out.finish();
+        err.finish();
+        self.voice.finish();
+        ended
+    }
+
+    fn call(&self, prepared: &Prepared, out: &Lines, err: &Lines) -> Result<Map<String, Value>, Failure> {
+        let kind = if matches!(prepared, Prepared::Command(_)) { Some(command::request(self.job)?) } else { None };
+        let mut store = self.store(out, err, kind.is_some())?;
+        let ended = match prepared {
+            Prepared::Step(step) => self.step(step, &mut store),
+            Prepared::Command(program) => self.command(program, &mut store),
+        };
+        ended.map_err(|error| self.explain(error, &store)).and_then(|ended| ended)
+    }
+
+    fn store(&self, out: &Lines, err: &Lines, command: bool) -> Result<Store<State>, Failure> {
+        let clock = Clock::default();
+        let state = State {
+            wasi: self.world(out, err, command, &clock)?,
+            table: files::table(),
+            files: Files::new(Budget::new(self.job.limits.output)),
+            clock,
+            memory: Memory { limit: self.job.limits.memory, used: 0, denied: false },
+            voice: Arc::clone(&self.voice),
+        };
+        let mut store = Store::new(self.engine, state);
+        store.limiter(|state| &mut state.memory);
+        store.set_epoch_deadline(1);
+        let stop = self.stop.clone();
+        store.epoch_deadline_callback(move |_| {
+            Ok(if stop.is_cancelled() { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(1) })
+        });
+        Ok(store)
+    }
+
+    fn world(&self, out: &Lines, err: &Lines, command: bool, clock: &Clock) -> Result<WasiCtx, Failure> {
+        let mut wasi = WasiCtxBuilder::new();
+        // This is the guest's own thread: file operations may block it, and are four times as fast so.
+        wasi.allow_blocking_current_thread(true);
+        wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
+        wasi.stdout(out.clone()).stderr(err.clone());
+        still::still(&mut wasi, clock, self.job.seed);
+        let mut open = |name: &str, perms| {
+            let folder = self.job.dir.join(name);
+            let opened = std::fs::create_dir_all(&folder).map_err(wasmtime::Error::new);
+            opened.and_then(|()| wasi.preopened_dir(&folder, format!("/{name}"), perms).map(drop)).map_err(|error| {
+                Failure::new(FailureKind::Infrastructure, format!("cannot open `{}`: {error}", folder.display()))
+            })
+        };
+        open("in", FsPerms::ReadOnly)?;
+        open("out", FsPerms::ReadWrite)?;
+        if command {
+            open(command::FOLDER, FsPerms::ReadOnly)?;
+        }
+        Ok(wasi.build())
+    }
+
+    fn step(
+        &self,
+        step: &StepPre<State>,
+        store: &mut Store<State>,
+    ) -> wasmtime::Result<Result<Map<String, Value>, Failure>> {
+        let instance = step.instantiate(&mut *store)?;
+        let ended = instance.call_run(&mut *store, &self.request())?;
+        Ok(ended.map_err(failure).and_then(|text| values(text.as_bytes(), "the plugin's values")))
+    }
+
+    fn request(&self) -> types::Request {
+        let places = |places: &[super::Place]| {
+            places.iter().map(|place| types::Place { name: place.name.clone(), path: place.guest() }).collect()
+        };
+        types::Request {
+            config: self.job.config.clone(),
+            inputs: places(&self.job.inputs),
+            outputs: places(&self.job.outputs),
+        }
+    }
+
+    fn command(
+        &self,
+        program: &CommandPre<State>,
+        store: &mut Store<State>,
+    ) -> wasmtime::Result<Result<Map<String, Value>, Failure>> {
+        let instance = program.instantiate(&mut *store)?;
+        let code = match instance.wasi_cli_run().call_run(&mut *store) {
+            Ok(Ok(())) => 0,
+            Ok(Err(())) => 1,
+            Err(error) => error.downcast_ref::<I32Exit>().map(|exit| exit.0).ok_or(error)?,
+        };
+        Ok(match code {
+            0 => command::values(self.job),
+            code => Err(Failure::new(FailureKind::Step, format!("exited with {code}"))),
+        })
+    }
+
+    /// What it means that the guest did not return.
+    fn explain(&self, error: wasmtime::Error, store: &Store<State>) -> Failure {
+        if self.stop.is_cancelled() {
+            return super::stopped();
+        }
+        if let Some(over) = error.downcast_ref::<OverBudget>() {
+            return Failure::new(FailureKind::Step, over.to_string());
+        }
+        self.backtrace(&error);
+        let memory = &store.data().memory;
+        if memory.denied {
+            let message = format!("ran out of memory: it wanted more than {}", bytes(memory.limit as u64));
+            return Failure::new(FailureKind::Step, message)
+                .hint("raise `resources.memory`, or give the step less to do");
+        }
+        if let Some(exit) = error.downcast_ref::<I32Exit>() {
+            return Failure::new(FailureKind::Step, format!("exited with {}", exit.0));
+        }
+        match error.downcast_ref::<Trap>() {
+            Some(trap) => {
+                let failure = Failure::new(FailureKind::Step, format!("the plugin crashed: {trap}"));
+                failure.hint("a bug in the plugin; the step's log shows where")
+            }
+            None => Failure::new(FailureKind::Step, format!("the plugin failed: {}", error.root_cause())),
+        }
+    }
+
+    fn backtrace(&self, error: &wasmtime::Error) {
+        let Some(trace) = error.downcast_ref::<WasmBacktrace>() else { return };
+        let frames = trace.frames();
+        if !frames.is_empty() {
+            self.voice.remark("where it was, innermost first:");
+        }
+        for frame in frames {
+            let module = frame.module().name().unwrap_or("?");
+            let function = frame.symbols().first().and_then(|symbol| symbol.name()).or(frame.func_name());
+            let function = function.map_or_else(|| format!("function {}", frame.func_index()), str::to_owned);
+            self.voice.remark(&format!("  {module}: {function}"));
+        }
+        if frames.len() == FRAMES.get() {
+            self.voice.remark("  … and those that called it");
+        }
+    }
+}
+
+/// A step's failure in the words of its kind. The texts are the plugin's.
+fn failure(failure: types::Failure) -> Failure {
+    let message = match failure {
+        types::Failure::BadConfig(error) if error.path.is_empty() => format!("with: {}", shorten(&error.message)),
+        types::Failure::BadConfig(error) => format!("with.{}: {}", shorten(&error.path), shorten(&error.message)),
+        types::Failure::BadInput(message) => format!("bad input: {}", shorten(&message)),
+        types::Failure::Internal(message) => format!("the plugin failed: {}", shorten(&message)),
+    };
+    Failure::new(FailureKind::Step, message)
+}
+
+/// Reads a step's values: a JSON object of at most [`VALUES`] bytes. `what` names the text.
+pub(super) fn values(text: &[u8], what: &str) -> Result<Map<String, Value>, Failure> {
+    let bad = |why: String| Failure::new(FailureKind::Output, format!("{what} {why}"));
+    if text.len() > VALUES {
+        let hint = "values are for figures and decisions: write bulk into an output";
+        return Err(bad(format!("are more than {}", bytes(VALUES as u64))).hint(hint));
+    }
+    match serde_json::from_slice(text) {
+        Ok(Value::Object(values)) => Ok(values),
+        Ok(_) => Err(bad("are JSON but not an object".to_owned())),
+        Err(error) => Err(bad(format!("are not JSON: {error}"))),
+    }
+}
