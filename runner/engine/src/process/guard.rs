@@ -1,0 +1,203 @@
+//! The guard: a process between flowrun and the command (see the module's essay for why).
+//!
+//! Three threads, one of which decides: one waits for children, one reads the socket, both tell the first. No async runtime:
+//! a guard starts in a millisecond.
+
+use std::io::{self, BufReader, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Command as Process, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, setsid, wait};
+
+use super::GRACE;
+use super::tree::signal_all;
+use super::wire::{Job, Report, STOP};
+
+/// How long the guard tries to get rid of what is left before it says that something is. Only what cannot be killed takes that
+/// long: a process in an uninterruptible wait for a broken disk, or one that became another user.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks at the tree while it is being killed.
+const ROUND: Duration = Duration::from_millis(5);
+/// How much sooner than flowrun the kernel should take the command when memory runs out (of 1000).
+const OOM_SCORE: &str = "300";
+
+/// What the deciding thread is told.
+enum Event {
+    /// A child ended: the command, or an orphan of its.
+    Ended(Pid, WaitStatus),
+    /// No child is left.
+    Childless,
+    /// flowrun asks for a kind stop.
+    Stop,
+    /// flowrun is gone.
+    Gone,
+}
+
+/// Runs the one job that stdin, a socket, brings, and reports on the same socket. The exit code tells whether it could.
+pub fn guard_main() -> i32 {
+    match guard() {
+        Ok(()) => 0,
+        Err(error) => {
+            // The pipe of the step's stderr: the only place where anyone may look.
+            let _ = writeln!(io::stderr(), "flowrun's guard failed: {error}");
+            1
+        }
+    }
+}
+
+fn guard() -> io::Result<()> {
+    // It fails where this process leads a group already: a person called `flowrun __guard` by hand.
+    let _ = setsid();
+    #[cfg(target_os = "linux")]
+    {
+        // So that `pkill -9 flowrun` kills flowrun, and the guard sees to the rest.
+        let _ = rustix::thread::set_name(c"step-guard");
+        let _ = rustix::process::set_child_subreaper(Some(getpid()));
+    }
+    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let mut incoming = BufReader::new(socket.try_clone()?);
+    let job = Job::decode(&mut incoming)?;
+    let command = match start(job) {
+        Ok(command) => command,
+        Err(error) => return tell(&socket, Report::Failed(error.raw_os_error().unwrap_or(0))),
+    };
+    tell(&socket, Report::Started(command.as_raw_nonzero().get()))?;
+    let (events, inbox) = channel();
+    let for_waiting = events.clone();
+    std::thread::Builder::new().name("wait".into()).spawn(move || await_children(&for_waiting))?;
+    std::thread::Builder::new().name("listen".into()).spawn(move || listen(incoming, &events))?;
+    for report in oversee(command, &inbox) {
+        tell(&socket, report)?;
+    }
+    Ok(())
+}
+
+fn tell(mut socket: &UnixStream, report: Report) -> io::Result<()> {
+    socket.write_all(report.encode().as_bytes())
+}
+
+/// Starts the command as the leader of a group of its own.
+fn start(job: Job) -> io::Result<Pid> {
+    let mut process = Process::new(&job.program);
+    if let Some((name, args)) = job.argv.split_first() {
+        process.arg0(name).args(args);
+    }
+    process.env_clear().envs(job.env).current_dir(&job.dir).process_group(0);
+    process.stdin(if job.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+    #[cfg(target_os = "linux")]
+    die_with_guard(&mut process);
+    let mut child = process.spawn()?;
+    let _ = std::fs::write(format!("/proc/{}/oom_score_adj", child.id()), OOM_SCORE);
+    if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), job.stdin) {
+        // A command need not read what it is given: a broken pipe is its own business.
+        std::thread::Builder::new().name("feed".into()).spawn(move || pipe.write_all(&bytes).ok())?;
+    }
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| io::Error::other("a process without a number"))
+}
+
+/// The kernel kills the command when the guard dies. It is the thread's death that counts, and this is the main thread.
+#[cfg(target_os = "linux")]
+fn die_with_guard(process: &mut Process) {
+    let guard = getpid();
+    let hook = move || {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // It may have died before the line above.
+        if rustix::process::getppid() == Some(guard) { Ok(()) } else { Err(rustix::io::Errno::SRCH.into()) }
+    };
+    // SAFETY: between fork and exec the hook makes two system calls and allocates nothing, nor does it take a lock.
+    unsafe { process.pre_exec(hook) };
+}
+
+fn await_children(events: &Sender<Event>) {
+    loop {
+        let event = match wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) => Event::Ended(pid, status),
+            Ok(None) | Err(rustix::io::Errno::INTR) => continue,
+            Err(_) => Event::Childless,
+        };
+        let last = matches!(event, Event::Childless);
+        if events.send(event).is_err() || last {
+            return;
+        }
+    }
+}
+
+fn listen(mut incoming: impl Read, events: &Sender<Event>) {
+    loop {
+        let mut byte = [0];
+        let event = match incoming.read(&mut byte) {
+            Ok(1) if byte[0] == STOP => Event::Stop,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            _ => Event::Gone,
+        };
+        let last = matches!(event, Event::Gone);
+        if events.send(event).is_err() || last {
+            return;
+        }
+    }
+}
+
+/// What is being done about the tree.
+enum Phase {
+    /// It runs.
+    Running,
+    /// It was asked to stop, and has until then.
+    Stopping(Instant),
+    /// It is being killed, until then.
+    Killing(Instant),
+}
+
+/// Sees the command through to its end and its tree to nothing. The one place that decides.
+fn oversee(command: Pid, inbox: &Receiver<Event>) -> Vec<Report> {
+    let mut phase = Phase::Running;
+    let mut end = None;
+    let mut left = true;
+    loop {
+        let event = match phase {
+            Phase::Running => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Phase::Stopping(until) => inbox.recv_timeout(until.saturating_duration_since(Instant::now())),
+            Phase::Killing(until) if Instant::now() >= until => break,
+            Phase::Killing(_) => inbox.recv_timeout(ROUND),
+        };
+        phase = match (event, phase) {
+            (Ok(Event::Childless), _) => {
+                left = false;
+                break;
+            }
+            (Ok(Event::Ended(pid, status)), before) if pid == command => {
+                end = Some(status);
+                // The children of a shell that was told to stop still have their time; otherwise, what stays is a straggler.
+                // Most often there is none, and `Childless` comes before the first round.
+                if matches!(before, Phase::Running) { Phase::Killing(Instant::now() + PATIENCE) } else { before }
+            }
+            (Ok(Event::Ended(..)), before) => before,
+            (Ok(Event::Stop), Phase::Running) => {
+                signal_all(command, Signal::TERM);
+                signal_all(command, Signal::CONT);
+                Phase::Stopping(Instant::now() + GRACE)
+            }
+            (Ok(Event::Stop | Event::Gone), Phase::Killing(until)) => Phase::Killing(until),
+            (Ok(Event::Stop | Event::Gone) | Err(_), Phase::Running | Phase::Stopping(_)) => {
+                signal_all(command, Signal::KILL);
+                Phase::Killing(Instant::now() + PATIENCE)
+            }
+            (Err(_), Phase::Killing(until)) => {
+                signal_all(command, Signal::KILL);
+                Phase::Killing(until)
+            }
+        };
+    }
+    if cfg!(not(target_os = "linux")) {
+        // No orphan is ours here, so `Childless` says nothing about the group.
+        signal_all(command, Signal::KILL);
+    }
+    end.and_then(report).into_iter().chain(left.then_some(Report::Left)).collect()
+}
+
+fn report(status: WaitStatus) -> Option<Report> {
+    status.exit_status().map(Report::Exited).or_else(|| status.terminating_signal().map(Report::Signalled))
+}

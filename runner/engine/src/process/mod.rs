@@ -1,0 +1,102 @@
+//! Running one command in a folder that somebody prepared: its lines, its end, and the certainty that nothing of it stays.
+//!
+//! ```text
+//!   flowrun ──spawn──► guard (flowrun itself, `__guard`) ──spawn──► the command ──► whatever it starts
+//!      │  ◄── socket on the guard's stdin ──►  │                        │
+//!      └──────────── stdout and stderr: pipes that guard and command share
+//! ```
+//!
+//! The guard exists because only a parent can be told of its orphans. It is in a session of its own, so that a terminal's Ctrl-C
+//! reaches flowrun alone; it is the *child subreaper*, so that a daemonised grandchild becomes its child and not init's; and it
+//! holds one end of a socket, so that the kernel tells it when flowrun is gone, whatever killed flowrun. Then, when the command
+//! has ended, or when it is told to stop, it kills all that is left below it and says how the command ended.
+//!
+//! | what happens                       | what follows                                                                    |
+//! |------------------------------------|---------------------------------------------------------------------------------|
+//! | the command ends                   | stragglers get SIGKILL; the end is reported                                      |
+//! | `stop` is cancelled                | SIGTERM to the whole tree, [`GRACE`], SIGKILL; `Interrupted`                     |
+//! | the future of [`run`] is dropped   | the socket closes: SIGKILL to the whole tree at once                             |
+//! | flowrun is killed, even by SIGKILL | the same                                                                         |
+//! | the guard is killed                | the command dies with it (parent-death signal), its group is killed by flowrun; what daemonised itself may stay |
+//! | both are killed at once            | the command dies; what daemonised itself may stay                                |
+//!
+//! On macOS there is no subreaper: the command's process group is killed, and what left the group may stay.
+//! Knows nothing of steps, sandboxes, time limits or retries: those wrap it.
+
+#[cfg(unix)]
+mod end;
+#[cfg(unix)]
+mod guard;
+#[cfg(unix)]
+mod lines;
+#[cfg(unix)]
+mod mask;
+#[cfg(unix)]
+mod run;
+#[cfg(all(test, unix))]
+#[expect(clippy::unwrap_used, reason = "a test may")]
+mod tests;
+#[cfg(unix)]
+mod tree;
+#[cfg(unix)]
+mod which;
+#[cfg(unix)]
+mod wire;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[cfg(unix)]
+pub use guard::guard_main;
+#[cfg(unix)]
+pub use run::run;
+#[cfg(unix)]
+pub use which::which;
+
+/// The hidden first argument that makes flowrun a guard.
+pub const GUARD: &str = "__guard";
+
+/// How long a command that was asked to stop may take to do so. Enough to write a checkpoint of some hundred megabytes; a person
+/// who pressed Ctrl-C waits that long at most. Shorter loses checkpoints, longer makes people reach for SIGKILL.
+pub const GRACE: Duration = Duration::from_secs(5);
+
+/// One command to run.
+#[derive(Clone, Debug, Default)]
+pub struct Command {
+    /// The program and its arguments. A program without `/` is looked up in `env`'s `PATH`; a relative one starts at `dir`.
+    pub argv: Vec<OsString>,
+    /// Where it runs. Must exist.
+    pub dir: PathBuf,
+    /// The whole environment: nothing is inherited.
+    pub env: BTreeMap<String, String>,
+    /// What it reads on stdin; without it, stdin is empty.
+    pub stdin: Option<Vec<u8>>,
+    /// Texts that are shown as `***` wherever they would appear in a line. The lines of one with several lines count singly,
+    /// from four bytes on.
+    pub secrets: Vec<String>,
+    /// The program that becomes the guard when its first argument is [`GUARD`]; this program where it is `None`.
+    pub guard: Option<PathBuf>,
+}
+
+/// Becomes the guard and never returns, where this program was started as one. To be called before anything else in `main`:
+/// before arguments are parsed, before a thread is started.
+pub fn guard_if_asked() {
+    if std::env::args_os().nth(1).is_some_and(|first| first == GUARD) {
+        #[cfg(unix)]
+        std::process::exit(guard_main());
+    }
+}
+
+/// Running commands needs Unix.
+#[cfg(not(unix))]
+pub async fn run(
+    _command: &Command,
+    _say: &tokio::sync::mpsc::Sender<flowrun_core::outcome::Say>,
+    _stop: &tokio_util::sync::CancellationToken,
+) -> Result<(), flowrun_core::outcome::Failure> {
+    use flowrun_core::outcome::{Failure, FailureKind};
+    Err(Failure::new(FailureKind::Infrastructure, "running commands is not supported on this system")
+        .hint("use Linux or macOS, or Linux under Windows"))
+}
