@@ -1,0 +1,158 @@
+//! Results by key, and which keys a step had.
+//!
+//! An entry is one JSON object, a line feed, and the blake3 of that object's bytes: a torn or damaged one is never believed.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use flowrun_core::artifact::Artifact;
+use flowrun_core::digest::Digest;
+use flowrun_core::event::Output;
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+
+use super::{Result, Store, StoreError, file_name};
+
+/// Keys of a step that are looked at for the nearest; further back, "what changed" tells nobody anything.
+const HISTORY: usize = 20;
+
+/// An output of a result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredOutput {
+    /// Its content.
+    pub artifact: Artifact,
+    /// The file's name; the output's for a folder.
+    pub name: String,
+}
+
+impl StoredOutput {
+    /// From an event's output.
+    pub fn of(output: &Output) -> Self {
+        Self { artifact: output.artifact, name: output.name.clone() }
+    }
+
+    /// As an event's output.
+    pub fn as_event(&self) -> Output {
+        Output { artifact: self.artifact, name: self.name.clone() }
+    }
+}
+
+/// The result of a step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredEntry {
+    /// The key it is stored under.
+    pub key: Digest,
+    /// What the key was made of.
+    pub manifest: Json,
+    /// What it made, by name.
+    pub outputs: IndexMap<String, StoredOutput>,
+    /// What it gave.
+    pub values: Map<String, Json>,
+    /// The run that made it.
+    pub run: String,
+    /// Milliseconds it took.
+    pub took_ms: u64,
+    /// Milliseconds since 1970.
+    pub created_unix_ms: u64,
+}
+
+/// What a look-up finds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Lookup {
+    /// The result, all its contents there.
+    Hit(StoredEntry),
+    /// Nothing.
+    Absent,
+    /// Something that cannot be used, and why.
+    Damaged(String),
+}
+
+impl Store {
+    pub(super) fn entry_path(&self, key: &Digest) -> PathBuf {
+        let hex = key.to_string();
+        self.path("entries").join(&hex[..2]).join(format!("{}.json", &hex[2..]))
+    }
+
+    /// Keeps a result, under its key and in the history of its step.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save_entry(&self, entry: &StoredEntry, tag: &str) -> Result<()> {
+        let path = self.entry_path(&entry.key);
+        let body = serde_json::to_string(entry).map_err(|error| StoreError::io(&path)(error.into()))?;
+        let text = format!("{body}\n{}\n", Digest::of(body.as_bytes()));
+        self.write_whole(&path, text.as_bytes())?;
+        let history = self.path("history").join(file_name(tag));
+        let mut file =
+            std::fs::OpenOptions::new().create(true).append(true).open(&history).map_err(StoreError::io(&history))?;
+        file.write_all(format!("{}\n", entry.key).as_bytes()).map_err(StoreError::io(&history))
+    }
+
+    /// A result by key, its contents not looked at.
+    ///
+    /// # Errors
+    /// When it is damaged; the message says how.
+    pub fn peek_entry(&self, key: &Digest) -> std::result::Result<Option<StoredEntry>, String> {
+        let text = match std::fs::read_to_string(self.entry_path(key)) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(format!("its entry cannot be read: {error}")),
+        };
+        let damaged = || "its entry is damaged".to_owned();
+        let (body, sum) = text.trim_end().rsplit_once('\n').ok_or_else(damaged)?;
+        if sum.parse::<Digest>().ok() != Some(Digest::of(body.as_bytes())) {
+            return Err(damaged());
+        }
+        let entry: StoredEntry = serde_json::from_str(body).map_err(|_| damaged())?;
+        if entry.key == *key { Ok(Some(entry)) } else { Err(damaged()) }
+    }
+
+    /// A result by key, with all its contents.
+    ///
+    /// # Errors
+    /// When the store itself cannot be read.
+    pub fn load_entry(&self, key: &Digest) -> Result<Lookup> {
+        let entry = match self.peek_entry(key) {
+            Ok(None) => return Ok(Lookup::Absent),
+            Ok(Some(entry)) => entry,
+            Err(problem) => return Ok(Lookup::Damaged(problem)),
+        };
+        for (name, output) in &entry.outputs {
+            if !self.has_all(&output.artifact)? {
+                return Ok(Lookup::Damaged(format!("its output `{name}` is gone or damaged")));
+            }
+        }
+        Ok(Lookup::Hit(entry))
+    }
+
+    /// Says that a result was used, so that gc keeps it longer. Best effort.
+    pub fn touch_entry(&self, key: &Digest) {
+        if let Ok(file) = std::fs::File::open(self.entry_path(key)) {
+            let _ = file.set_modified(std::time::SystemTime::now());
+        }
+    }
+
+    /// The last keys of a step, newest first, each once.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn latest_for(&self, tag: &str) -> Result<Vec<Digest>> {
+        let path = self.path("history").join(file_name(tag));
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(StoreError::io(&path)(error)),
+        };
+        let mut keys = Vec::new();
+        for key in text.lines().rev().filter_map(|line| line.parse::<Digest>().ok()) {
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+            if keys.len() == HISTORY {
+                break;
+            }
+        }
+        Ok(keys)
+    }
+}

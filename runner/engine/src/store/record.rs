@@ -1,0 +1,154 @@
+//! Runs as append-only records. A run is alive as long as its process holds the lock in its folder: that is right even after SIGKILL.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use flowrun_core::digest::Digest;
+use serde_json::Value as Json;
+
+use super::{Result, Store, StoreError, file_name};
+
+/// A run that is being recorded.
+#[derive(Debug)]
+pub struct RunRecord {
+    folder: PathBuf,
+    events: std::fs::File,
+    _lock: std::fs::File,
+}
+
+/// A recorded run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunInfo {
+    /// Its id.
+    pub id: String,
+    /// What was written down when it began: `pipeline`, `file`.
+    pub meta: Json,
+    /// Whether it is still running.
+    pub live: bool,
+}
+
+/// A run id: UTC date and time, which sort, and four characters, which tell apart. `20261123-190412-k3f9`.
+pub fn new_run_id(unix_ms: u64, entropy: u64) -> String {
+    let (days, seconds) = (unix_ms / 86_400_000, unix_ms / 1000 % 86_400);
+    let (year, month, day) = civil(days as i64);
+    let mixed = Digest::of(format!("{unix_ms} {entropy}").as_bytes());
+    let letters: String =
+        mixed.as_bytes()[..4].iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect();
+    format!("{year:04}{month:02}{day:02}-{:02}{:02}{:02}-{letters}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// No letters that look like others (Crockford's base 32).
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// Year, month and day of a day count since 1970 (Howard Hinnant, "chrono-compatible low-level date algorithms").
+fn civil(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+impl RunRecord {
+    /// Begins a record.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn create(store: &Store, id: &str, meta: &Json) -> Result<Self> {
+        let folder = store.path("runs").join(id);
+        let logs = folder.join("logs");
+        std::fs::create_dir_all(&logs).map_err(StoreError::io(&logs))?;
+        let path = folder.join("lock");
+        let lock = std::fs::File::create(&path).map_err(StoreError::io(&path))?;
+        lock.lock().map_err(StoreError::io(&path))?;
+        store.write_whole(&folder.join("meta.json"), meta.to_string().as_bytes())?;
+        let path = folder.join("events.jsonl");
+        let events =
+            std::fs::OpenOptions::new().create(true).append(true).open(&path).map_err(StoreError::io(&path))?;
+        Ok(Self { folder, events, _lock: lock })
+    }
+
+    /// Adds an event: one line, one write.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn append_event(&mut self, line: &str) -> Result<()> {
+        self.events.write_all(format!("{line}\n").as_bytes()).map_err(StoreError::io(&self.folder))
+    }
+
+    /// Where a step's log goes.
+    pub fn log_path(&self, label: &str) -> PathBuf {
+        log_path(&self.folder, label)
+    }
+}
+
+fn log_path(folder: &Path, label: &str) -> PathBuf {
+    folder.join("logs").join(format!("{}.log", file_name(label)))
+}
+
+impl Store {
+    /// Every recorded run, newest first.
+    ///
+    /// # Errors
+    /// When the records cannot be read.
+    pub fn runs(&self) -> Result<Vec<RunInfo>> {
+        let path = self.path("runs");
+        let mut ids: Vec<String> = std::fs::read_dir(&path)
+            .map_err(StoreError::io(&path))?
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .collect();
+        ids.sort_by(|a, b| b.cmp(a));
+        Ok(ids.into_iter().filter_map(|id| self.run_info(id)).collect())
+    }
+
+    fn run_info(&self, id: String) -> Option<RunInfo> {
+        let text = std::fs::read_to_string(self.path("runs").join(&id).join("meta.json")).ok()?;
+        Some(RunInfo { meta: serde_json::from_str(&text).ok()?, live: self.is_live(&id), id })
+    }
+
+    /// Whether a run is still going on.
+    pub fn is_live(&self, id: &str) -> bool {
+        let path = self.path("runs").join(id).join("lock");
+        std::fs::File::open(path)
+            .is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)))
+    }
+
+    /// The run that a person means: `@latest`, an id, or the only one that starts so.
+    ///
+    /// # Errors
+    /// When there is none or more than one.
+    pub fn resolve(&self, name: &str) -> Result<String> {
+        let runs = self.runs()?;
+        let fail = |text: String| Err(StoreError::NoSuchRun(text));
+        if name == "@latest" {
+            return runs.first().map_or_else(|| fail("there is no run here yet".into()), |run| Ok(run.id.clone()));
+        }
+        let fitting: Vec<&str> = runs.iter().map(|run| run.id.as_str()).filter(|id| id.starts_with(name)).collect();
+        match fitting.as_slice() {
+            [only] => Ok((*only).to_owned()),
+            _ if fitting.contains(&name) => Ok(name.to_owned()),
+            [] => fail(format!("no run `{name}` here: `flowrun runs` lists them")),
+            many => fail(format!("`{name}` fits {} runs: write more of its id", many.len())),
+        }
+    }
+
+    /// The lines of a run's events; a torn last one is left out.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn events(&self, id: &str) -> Result<Vec<String>> {
+        let path = self.path("runs").join(id).join("events.jsonl");
+        let text = std::fs::read_to_string(&path).map_err(StoreError::io(&path))?;
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        Ok(whole.lines().map(str::to_owned).collect())
+    }
+
+    /// Where the log of a recorded run's step is.
+    pub fn log_of(&self, id: &str, label: &str) -> PathBuf {
+        log_path(&self.path("runs").join(id), label)
+    }
+}
