@@ -1,0 +1,317 @@
+//! A run as its events tell it so far: the same for one that runs and one that is read back from its record.
+//!
+//! Knows nothing of terminals. Times are milliseconds since 1970, as in the events.
+
+use flowrun_core::digest::Digest;
+use flowrun_core::event::{Counts, Event, Output, Reason, RunOutcome, Skip, Stamped};
+use flowrun_core::outcome::Failure;
+use indexmap::IndexMap;
+use serde_json::{Map, Value as Json};
+
+/// A run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Story {
+    /// Its id.
+    pub(crate) run: String,
+    /// The pipeline's name.
+    pub(crate) pipeline: String,
+    /// The pipeline's file, relative to the project.
+    pub(crate) file: String,
+    /// The profile.
+    pub(crate) profile: Option<String>,
+    /// The run that it takes up.
+    pub(crate) resumed: Option<String>,
+    /// When it started.
+    pub(crate) started: Option<u64>,
+    /// How it ended.
+    pub(crate) ending: Option<Ending>,
+    /// The steps; instances stand in the place of their fan-out.
+    pub(crate) steps: IndexMap<String, Step>,
+    /// What is being made ready.
+    pub(crate) preparing: Option<String>,
+    /// Where results lie: name and path.
+    pub(crate) results: Vec<(String, String)>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ending {
+    /// How.
+    pub(crate) outcome: RunOutcome,
+    /// Milliseconds it took.
+    pub(crate) took_ms: u64,
+    /// How many steps ended how.
+    pub(crate) counts: Counts,
+}
+
+/// A step of a run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Step {
+    /// Where it is.
+    pub(crate) phase: Phase,
+    /// When it came there.
+    pub(crate) since: u64,
+    /// Why it runs.
+    pub(crate) reasons: Vec<Reason>,
+    /// Its key.
+    pub(crate) key: Option<Digest>,
+    /// How far it is: units done, units in all, what they are.
+    pub(crate) progress: Option<(u64, u64, String)>,
+    /// The last line it said.
+    pub(crate) said: Option<String>,
+    /// What it made.
+    pub(crate) outputs: IndexMap<String, Output>,
+    /// What it gave.
+    pub(crate) values: Map<String, Json>,
+}
+
+/// Where a step is.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Phase {
+    /// Its turn has not come.
+    #[default]
+    Waiting,
+    /// It must run, and waits for room.
+    Queued,
+    /// It runs: the attempt, from 1.
+    Running(u32),
+    /// An attempt failed: the attempt and the moment of the next.
+    Pausing(u32, u64),
+    /// It ended well: milliseconds it took.
+    Finished(u64),
+    /// Its result was there: the run that made it, and milliseconds it took then.
+    Cached(String, u64),
+    /// It failed.
+    Failed(Box<Failing>),
+    /// A gate, open.
+    Passed,
+    /// It did not run.
+    Skipped(Skip),
+}
+
+/// A step's failure.
+#[derive(Clone, Debug)]
+pub(crate) struct Failing {
+    /// What happened.
+    pub(crate) failure: Failure,
+    /// Milliseconds it took.
+    pub(crate) took_ms: u64,
+    /// Whether the run goes on as if it had not been.
+    pub(crate) tolerated: bool,
+    /// The last lines of its log.
+    pub(crate) tail: Vec<String>,
+}
+
+impl Step {
+    /// Whether nothing more will happen to it.
+    pub(crate) fn is_over(&self) -> bool {
+        !matches!(self.phase, Phase::Waiting | Phase::Queued | Phase::Running(_) | Phase::Pausing(..))
+    }
+
+    /// Whether it is at work, or will be again after a pause.
+    pub(crate) fn is_active(&self) -> bool {
+        matches!(self.phase, Phase::Running(_) | Phase::Pausing(..))
+    }
+
+    /// Milliseconds it took: when its result was made, where that was earlier.
+    pub(crate) fn took_ms(&self) -> Option<u64> {
+        match &self.phase {
+            Phase::Finished(ms) | Phase::Cached(_, ms) => Some(*ms),
+            Phase::Failed(failing) => Some(failing.took_ms),
+            _ => None,
+        }
+    }
+
+    /// One word for where it is, as `artifacts --json` tells it.
+    pub(crate) fn word(&self) -> &'static str {
+        match &self.phase {
+            Phase::Waiting | Phase::Queued => "waiting",
+            Phase::Running(_) | Phase::Pausing(..) => "running",
+            Phase::Finished(_) => "ran",
+            Phase::Cached(..) => "cached",
+            Phase::Failed(_) => "failed",
+            Phase::Passed => "passed",
+            Phase::Skipped(_) => "skipped",
+        }
+    }
+}
+
+impl Story {
+    /// Takes in what happened.
+    pub(crate) fn take(&mut self, stamped: &Stamped) {
+        let at = stamped.at;
+        match &stamped.event {
+            Event::RunStarted { run, pipeline, file, profile, steps, resumed, .. } => {
+                self.run.clone_from(run);
+                self.pipeline.clone_from(pipeline);
+                self.file.clone_from(file);
+                self.profile.clone_from(profile);
+                self.resumed.clone_from(resumed);
+                self.started = Some(at);
+                self.steps = steps.iter().map(|id| (id.clone(), Step::default())).collect();
+            }
+            Event::Preparing { what } => self.preparing = Some(what.clone()),
+            Event::Published { name, path } => self.results.push((name.clone(), path.clone())),
+            Event::RunFinished { outcome, took_ms, counts } => {
+                self.ending = Some(Ending { outcome: *outcome, took_ms: *took_ms, counts: *counts });
+            }
+            Event::Expanded { step, instances } => self.expand(step, instances),
+            other => self.take_step(at, other),
+        }
+    }
+
+    fn take_step(&mut self, at: u64, event: &Event) {
+        let Some(name) = event.step() else { return };
+        let step = self.steps.entry(name.to_owned()).or_default();
+        match event {
+            Event::Progress { done, total, what, .. } => step.progress = Some((*done, *total, what.clone())),
+            Event::Line { text, .. } => step.said = Some(text.clone()),
+            Event::Missed { key, reasons, .. } => {
+                step.key = *key;
+                step.reasons.clone_from(reasons);
+                step.enter(at, Phase::Queued);
+            }
+            Event::Started { attempt, .. } => {
+                (step.progress, step.said) = (None, None);
+                step.enter(at, Phase::Running(*attempt));
+            }
+            Event::Retrying { attempt, delay_ms, .. } => step.enter(at, Phase::Pausing(*attempt, at + delay_ms)),
+            Event::Cached { key, from, took_ms, outputs, values, .. } => {
+                step.made(*key, outputs, values);
+                step.enter(at, Phase::Cached(from.clone(), *took_ms));
+            }
+            Event::Finished { key, took_ms, outputs, values, .. } => {
+                step.made(*key, outputs, values);
+                step.enter(at, Phase::Finished(*took_ms));
+            }
+            Event::Failed { failure, took_ms, tolerated, tail, .. } => {
+                let failing =
+                    Failing { failure: failure.clone(), took_ms: *took_ms, tolerated: *tolerated, tail: tail.clone() };
+                step.enter(at, Phase::Failed(Box::new(failing)));
+            }
+            Event::Passed { .. } => step.enter(at, Phase::Passed),
+            Event::Skipped { why, .. } => step.enter(at, Phase::Skipped(why.clone())),
+            _ => {}
+        }
+        if step.is_active() || step.is_over() {
+            self.preparing = None;
+        }
+    }
+
+    /// Puts the instances in the place of their fan-out; one without any stays.
+    fn expand(&mut self, fan: &str, instances: &[String]) {
+        if instances.is_empty() {
+            return;
+        }
+        let mut steps = IndexMap::with_capacity(self.steps.len() + instances.len());
+        let known = self.steps.contains_key(fan);
+        for (name, step) in self.steps.drain(..) {
+            if name == fan {
+                steps.extend(instances.iter().map(|instance| (instance.clone(), Step::default())));
+            } else {
+                steps.insert(name, step);
+            }
+        }
+        if !known {
+            steps.extend(instances.iter().map(|instance| (instance.clone(), Step::default())));
+        }
+        self.steps = steps;
+    }
+
+    /// Failed steps that the run did not overlook, in order.
+    pub(crate) fn failed(&self) -> impl Iterator<Item = (&str, &Failing)> + Clone {
+        self.steps.iter().filter_map(|(name, step)| match &step.phase {
+            Phase::Failed(failing) if !failing.tolerated => Some((name.as_str(), &**failing)),
+            _ => None,
+        })
+    }
+
+    /// Steps that did not run because `failed` failed, directly or by others that were skipped for it.
+    pub(crate) fn skipped_for(&self, failed: &str) -> Vec<&str> {
+        let mut lost = vec![failed];
+        let mut skipped = Vec::new();
+        // Steps stand after what they wait for, so one pass sees all.
+        for (name, step) in &self.steps {
+            let because = match &step.phase {
+                Phase::Skipped(Skip::Failed { step } | Skip::Skipped { step }) => step,
+                _ => continue,
+            };
+            if lost.iter().any(|lost| *lost == because || lost.split('[').next() == Some(because)) {
+                lost.push(name);
+                skipped.push(name.as_str());
+            }
+        }
+        skipped
+    }
+}
+
+impl Step {
+    fn enter(&mut self, at: u64, phase: Phase) {
+        self.since = at;
+        self.phase = phase;
+    }
+
+    fn made(&mut self, key: Digest, outputs: &IndexMap<String, Output>, values: &Map<String, Json>) {
+        self.key = Some(key);
+        self.outputs.clone_from(outputs);
+        self.values.clone_from(values);
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use flowrun_core::outcome::FailureKind;
+
+    pub(crate) fn started(steps: &[&str]) -> Event {
+        Event::RunStarted {
+            format: 1,
+            run: "20260102-030405-ab".into(),
+            pipeline: "demo".into(),
+            file: "pipelines/demo.yaml".into(),
+            profile: None,
+            params: Map::new(),
+            steps: steps.iter().map(|step| (*step).to_owned()).collect(),
+            resumed: None,
+        }
+    }
+
+    pub(crate) fn failed(step: &str) -> Event {
+        let failure = Failure::new(FailureKind::Step, "exited with 1").hint("look at its log");
+        let tail = vec!["Traceback (most recent call last):".into(), "ValueError: \u{1b}[31mno boxes".into()];
+        Event::Failed { step: step.into(), failure, took_ms: 1200, tolerated: false, tail }
+    }
+
+    pub(crate) fn story(events: impl IntoIterator<Item = (u64, Event)>) -> Story {
+        let mut story = Story::default();
+        for (at, event) in events {
+            story.take(&Stamped { at, event });
+        }
+        story
+    }
+
+    fn skipped(step: &str, why: Skip) -> Event {
+        Event::Skipped { step: step.into(), why }
+    }
+
+    #[test]
+    fn instances_take_the_place_of_their_fan_out() {
+        let instances = vec!["train[seed=1]".to_owned(), "train[seed=2]".to_owned()];
+        let expanded = Event::Expanded { step: "train".into(), instances };
+        let story = story([(0, started(&["a", "train", "b"])), (1, expanded)]);
+        assert_eq!(story.steps.keys().collect::<Vec<_>>(), ["a", "train[seed=1]", "train[seed=2]", "b"]);
+    }
+
+    #[test]
+    fn a_failure_names_all_that_it_kept_from_running() {
+        let story = story([
+            (0, started(&["train", "other", "predict", "report", "gate"])),
+            (1, failed("train")),
+            (2, skipped("predict", Skip::Failed { step: "train".into() })),
+            (3, skipped("report", Skip::Skipped { step: "predict".into() })),
+            (4, skipped("gate", Skip::Condition { expression: "x".into() })),
+        ]);
+        assert_eq!(story.skipped_for("train"), ["predict", "report"]);
+        assert_eq!(story.failed().map(|(name, _)| name).collect::<Vec<_>>(), ["train"]);
+    }
+}

@@ -1,0 +1,153 @@
+//! `flowrun plan`: what would run, and why.
+
+use clap::Args;
+use flowrun_core::event::{Event, Reason, Stamped};
+use flowrun_engine::run::{self, Options, Report, Stop};
+
+use super::pipeline::{PipelineArgs, StepArgs};
+use crate::error::Error;
+use crate::exit::{self, Exit};
+use crate::output;
+use crate::show::amount::{count, duration, grouped};
+use crate::show::line::{Line, Tone};
+use crate::show::reason;
+use crate::show::table::{Cell, cell, rows};
+use crate::story::{Phase, Step, Story};
+
+/// Show which steps would run and why, without running anything
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    #[command(flatten)]
+    steps: StepArgs,
+    /// Write the events as one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// The most lines of detail below a reason; `explain` shows all.
+const MOST_DETAIL: usize = 6;
+
+#[derive(Default)]
+struct Listener {
+    story: Story,
+    events: Vec<Stamped>,
+    warnings: Vec<String>,
+}
+
+impl Report for Listener {
+    fn event(&mut self, event: &Stamped) {
+        self.story.take(event);
+        if let Event::Warned { text } = &event.event {
+            self.warnings.push(text.clone());
+        }
+        self.events.push(event.clone());
+    }
+}
+
+impl Plan {
+    /// The plan of a `run --dry-run`.
+    pub(crate) fn new(pipeline: PipelineArgs, steps: StepArgs, json: bool) -> Self {
+        Self { pipeline, steps, json }
+    }
+
+    /// Shows it.
+    pub(crate) fn exec(self) -> Result<Exit, Error> {
+        let project = self.pipeline.open()?;
+        let params = self.pipeline.params(&project)?;
+        let StepArgs { force, only, from } = self.steps;
+        let options = Options { params, force, only, from, dry_run: true, ..Options::default() };
+        let mut listener = Listener::default();
+        super::runtime()?.block_on(run::run(&project, options, &mut listener, Stop::new()))?;
+        if self.json {
+            let mut text = String::new();
+            for event in &listener.events {
+                text.push_str(&serde_json::to_string(event).unwrap_or_default());
+                text.push('\n');
+            }
+            output::text(&text)?;
+        } else {
+            for warning in &listener.warnings {
+                output::say_lines(&[Line::new().with(Tone::Warn, "warning").plain(": ").plain(warning)]);
+            }
+            output::lines(&lines(&listener.story))?;
+        }
+        // What is certain to fail is said now, also to the shell.
+        let failures: Vec<_> = listener.story.failed().map(|(_, failing)| &failing.failure).collect();
+        Ok(if failures.is_empty() {
+            Exit::Ok
+        } else {
+            exit::of_run(flowrun_core::event::RunOutcome::Failed, failures.into_iter())
+        })
+    }
+}
+
+fn lines(story: &Story) -> Vec<Line> {
+    let would = story.steps.values().filter(|step| matches!(step.phase, Phase::Queued)).count();
+    let all = count(story.steps.len(), "step");
+    let title = match would {
+        0 => format!("nothing to run, {all}"),
+        some => format!("{} of {all} would run", grouped(some)),
+    };
+    let mut lines = vec![Line::new().with(Tone::Strong, &story.pipeline).plain(": ").plain(title), Line::new()];
+    let table = rows(story.steps.iter().map(|(name, step)| row(name, step)).collect());
+    for (line, step) in table.into_iter().zip(story.steps.values()) {
+        lines.push(Line::new().plain("  ").join(line));
+        lines.extend(step.reasons.iter().flat_map(more));
+    }
+    lines
+}
+
+fn row(name: &str, step: &Step) -> Vec<Cell> {
+    let (tone, word, why) = match &step.phase {
+        Phase::Queued => (Tone::Busy, "runs", reason::line(&step.reasons)),
+        Phase::Cached(from, ms) => (Tone::Good, "cached", format!("from {from}, {} saved", duration(*ms))),
+        Phase::Passed => (Tone::Good, "passes", String::new()),
+        Phase::Skipped(why) => (Tone::Dim, "skipped", reason::skip(why)),
+        Phase::Failed(failing) => (Tone::Bad, "fails", failing.failure.message.clone()),
+        _ => (Tone::Dim, "waits", String::new()),
+    };
+    let name_tone = if matches!(step.phase, Phase::Queued) { Tone::Strong } else { Tone::Plain };
+    vec![cell(name_tone, name), cell(tone, word), cell(if word == "runs" { Tone::Plain } else { Tone::Dim }, why)]
+}
+
+/// Details that the reason's own line did not have room for.
+fn more(reason: &Reason) -> Vec<Line> {
+    let detail = reason::detail(reason);
+    let told = usize::from(detail.len() == 1);
+    let mut lines: Vec<Line> =
+        detail.iter().skip(told).take(MOST_DETAIL).map(|text| Line::new().plain("      ").dim(text)).collect();
+    if detail.len() > told + MOST_DETAIL {
+        lines.push(Line::new().dim(format!("      and {} more", grouped(detail.len() - told - MOST_DETAIL))));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::story::tests::{started, story};
+    use flowrun_core::key::{Difference, Leaf};
+
+    #[test]
+    fn a_plan_is_a_list_with_reasons() {
+        let text = |text: &str| Some(Leaf::Text(text.to_owned()));
+        let difference = Difference { leaf: "with.copies".into(), old: text("3"), new: text("4") };
+        let changed = vec![Reason::Changed { difference, detail: Vec::new() }];
+        let missed = |step: &str, reasons| Event::Missed { step: step.into(), key: None, reasons };
+        let story = story([
+            (0, started(&["augment", "train"])),
+            (1, missed("augment", changed)),
+            (2, missed("train", vec![Reason::After { steps: vec!["augment".into()] }])),
+        ]);
+        let texts: Vec<String> = lines(&story).iter().map(|line| line.paint(false)).collect();
+        let expected = [
+            "demo: 2 of 2 steps would run",
+            "",
+            "  augment  runs  with.copies: 3 → 4",
+            "  train    runs  after augment",
+        ];
+        assert_eq!(texts, expected);
+    }
+}

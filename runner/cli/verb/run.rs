@@ -1,0 +1,133 @@
+//! `flowrun run`: runs what has to run.
+
+use clap::Args;
+use flowrun_engine::run::{self, Options, Stop};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::pipeline::{PipelineArgs, StepArgs};
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::report::{Reporter, Stage, Stopping};
+
+/// Run a pipeline: steps whose result is there are not run again
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    #[command(flatten)]
+    steps: StepArgs,
+    /// Run at most this many steps at once; as many as there are cores where it is not given
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// Take up a run with its params: this one, or the last that did not succeed
+    #[arg(long, value_name = "RUN", num_args = 0..=1, conflicts_with_all = ["set", "params_file"])]
+    resume: Option<Option<String>>,
+    /// Go on with steps that do not depend on a failed one
+    #[arg(long)]
+    keep_going: bool,
+    /// Only show what would run and why, as `flowrun plan` does
+    #[arg(long)]
+    dry_run: bool,
+    /// Write every event as one JSON object a line to standard output
+    #[arg(long)]
+    json: bool,
+}
+
+impl Run {
+    /// Runs it.
+    pub(crate) fn exec(mut self) -> Result<Exit, Error> {
+        self.give_back_file();
+        if self.dry_run {
+            return super::plan::Plan::new(self.pipeline, self.steps, self.json).exec();
+        }
+        let project = self.pipeline.open()?;
+        let params = match self.resume {
+            Some(_) => serde_json::Map::new(),
+            None => self.pipeline.params(&project)?,
+        };
+        let options = Options {
+            params,
+            jobs: self.jobs.map(usize::from),
+            keep_going: self.keep_going,
+            force: self.steps.force,
+            only: self.steps.only,
+            from: self.steps.from,
+            resume: self.resume,
+            dry_run: false,
+        };
+        let mut again = vec!["flowrun".to_owned(), "run".to_owned()];
+        again.extend(self.pipeline.words(&project));
+        again.push("--resume".to_owned());
+        let stopping = Stopping::default();
+        let mut reporter = Reporter::new(self.json, stopping.clone());
+        let runtime = super::runtime()?;
+        let ran = runtime.block_on(async {
+            let stop = Stop::new();
+            let listener = tokio::spawn(listen(stop.clone(), stopping));
+            let ran = run::run(&project, options, &mut reporter, stop).await;
+            listener.abort();
+            ran
+        });
+        // Whatever a thread still does for this run is of no use to anyone.
+        runtime.shutdown_background();
+        ran?;
+        Ok(reporter.close(&again))
+    }
+
+    /// `run --resume x.yaml` means the file: a run's id never looks like one.
+    fn give_back_file(&mut self) {
+        let Some(Some(run)) = &self.resume else { return };
+        if self.pipeline.file.is_none() && (run.ends_with(".yaml") || run.ends_with(".yml")) {
+            self.pipeline.file = Some(run.into());
+            self.resume = Some(None);
+        }
+    }
+}
+
+/// Hears the signals that ask to stop: the first kindly, the second surely.
+async fn listen(stop: Stop, stopping: Stopping) {
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = (signal(kinds[0]), signal(kinds[1]), signal(kinds[2]))
+    else {
+        return;
+    };
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+        match stopping.advance() {
+            Stage::Forced => stop.force(),
+            Stage::Going | Stage::Asked => stop.ask(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Cli, Verb};
+    use clap::Parser;
+
+    fn read(words: &[&str]) -> super::Run {
+        let cli = Cli::try_parse_from(["flowrun", "run"].iter().chain(words)).expect("parses");
+        let Verb::Run(mut run) = cli.verb else { unreachable!("asked for run") };
+        run.give_back_file();
+        run
+    }
+
+    #[test]
+    fn resume_does_not_swallow_the_file() {
+        for words in [&["--resume", "a.yaml"][..], &["a.yaml", "--resume"]] {
+            let run = read(words);
+            assert_eq!((run.resume, run.pipeline.file), (Some(None), Some("a.yaml".into())));
+        }
+        let run = read(&["a.yaml", "--resume", "2026"]);
+        assert_eq!(run.resume, Some(Some("2026".to_owned())));
+    }
+
+    #[test]
+    fn params_of_a_resumed_run_cannot_be_set() {
+        assert!(Cli::try_parse_from(["flowrun", "run", "--resume", "--set", "a=1"]).is_err());
+    }
+}
