@@ -1,0 +1,57 @@
+//! Bringing things onto this machine: wheels from its package index, and the content of a URL.
+//!
+//! | door             | brings                                            | trusted because                                         |
+//! |------------------|---------------------------------------------------|---------------------------------------------------------|
+//! | [`wheel`]        | one wheel by exact version                        | its sha256 is pinned, or becomes the pin of the lock    |
+//! | [`unzip_member`] | one file out of a wheel                           | the wheel is                                            |
+//! | [`uv`]           | the uv this flowrun was tested with               | its sha256 is written down in this source               |
+//! | [`onnxruntime`]  | the ONNX Runtime library                          | as a wheel                                              |
+//! | [`url`]          | any `https:` content                              | its sha256 is given, or becomes known                   |
+//!
+//! No package index is named anywhere here: the machine's own `pip` is asked, which knows the company's mirror, its certificates
+//! and its credentials. All that was brought once is kept in the user's [`Cache`] and found again without a network.
+//! Knows nothing of steps, lockfiles or stores.
+
+mod cache;
+mod member;
+mod pip;
+mod platform;
+mod redact;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may")]
+mod tests;
+mod tools;
+mod url;
+mod wheel;
+
+pub use cache::{Cache, Lock};
+pub use member::unzip_member;
+pub use platform::{Arch, Os, Platform};
+pub use tools::{ONNXRUNTIME, UV, onnxruntime, uv};
+pub use url::{Fetched, url};
+pub use wheel::{WheelPin, wheel};
+
+pub(crate) use redact::redact;
+
+use flowrun_core::outcome::{Failure, FailureKind};
+
+/// The machine or the network failed.
+pub(crate) fn infrastructure(text: impl Into<String>) -> Failure {
+    Failure::new(FailureKind::Infrastructure, text)
+}
+
+/// What was asked for cannot be had, today or tomorrow.
+pub(crate) fn refused(text: impl Into<String>) -> Failure {
+    Failure::new(FailureKind::Step, text)
+}
+
+/// Whether `text` is a sha256 as it is written everywhere here: 64 small hexadecimal digits.
+fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Whether `text` can be the name of a file in a folder, and of nothing else.
+fn is_file_name(text: &str) -> bool {
+    let plain = |c: char| !matches!(c, '/' | '\\' | ':') && !c.is_control();
+    (1..=200).contains(&text.len()) && !text.starts_with(['.', '-']) && text.chars().all(plain)
+}

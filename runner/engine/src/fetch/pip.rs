@@ -1,0 +1,116 @@
+//! The machine's own pip: it alone knows which index to ask, through which proxy, with which certificates and credentials.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use flowrun_core::outcome::Failure;
+use tokio::process::Command;
+
+use super::wheel::WheelPin;
+use super::{Platform, infrastructure, redact, refused};
+
+/// The Python whose wheels are asked for where a wheel is made for one. flowrun takes libraries and programs out of wheels, which
+/// are the same in all of them.
+const PYTHON: [&str; 5] = ["--python-version=3.11", "--implementation=cp", "--abi=cp311", "--abi=abi3", "--abi=none"];
+/// How to start a pip, in the order they are tried.
+const PIPS: [&[&str]; 3] = [&["python3", "-m", "pip"], &["python", "-m", "pip"], &["uv", "tool", "run", "pip"]];
+
+/// Has pip download one wheel, alone, into `folder` (an empty one: `python -m` looks for modules where it runs).
+pub(super) async fn download(
+    name: &str,
+    version: &str,
+    platform: Platform,
+    pinned: Option<&WheelPin>,
+    folder: &Path,
+) -> Result<(), Failure> {
+    let wish = match pinned {
+        Some(pin) => format!("{name}=={version} --hash=sha256:{}\n", pin.sha256),
+        None => format!("{name}=={version}\n"),
+    };
+    let list = folder.join("wish.txt");
+    std::fs::write(&list, wish)
+        .map_err(|error| infrastructure(format!("cannot write `{}`: {error}", list.display())))?;
+    let mut args: Vec<OsString> =
+        ["download", "--quiet", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input"]
+            .into_iter()
+            .chain(["--disable-pip-version-check", "--no-color"])
+            .chain(PYTHON)
+            .map(OsString::from)
+            .collect();
+    args.extend(platform.tags().into_iter().map(|tag| format!("--platform={tag}").into()));
+    args.extend(["--dest".into(), folder.into(), "-r".into(), list.into()]);
+    let output = run(&args, folder).await?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(failure(name, version, platform, pinned, &said))
+}
+
+/// Those of `keys` (as `global.index-url`) that pip's own files set, if there is a pip.
+pub(crate) async fn config(keys: &[&str], folder: &Path) -> Vec<(String, String)> {
+    let Ok(output) = run(&["config".into(), "list".into(), "--no-color".into()], folder).await else {
+        return Vec::new();
+    };
+    let said = String::from_utf8_lossy(&output.stdout);
+    let pairs = said.lines().filter_map(|line| line.split_once('='));
+    // `global.index-url='https://…'`, as Python's repr writes it.
+    let pairs =
+        pairs.map(|(key, value)| (key.trim().to_owned(), value.trim().trim_matches(['\'', '"']).replace("\\n", " ")));
+    pairs.filter(|(key, _)| keys.contains(&key.as_str())).collect()
+}
+
+async fn run(args: &[OsString], folder: &Path) -> Result<Output, Failure> {
+    for pip in PIPS {
+        let mut command = Command::new(pip[0]);
+        command.args(&pip[1..]).args(args).current_dir(folder).stdin(Stdio::null()).kill_on_drop(true);
+        match command.output().await {
+            Ok(output) if !is_absent(&output) => return Ok(output),
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(infrastructure(format!("cannot start `{}`: {error}", pip.join(" ")))),
+        }
+    }
+    Err(infrastructure("there is no pip on this machine to download with")
+        .hint("install Python 3 with pip (`python3 -m pip --version` must work), or uv"))
+}
+
+/// A Python without pip, or a name without a Python behind it (a version manager's).
+fn is_absent(output: &Output) -> bool {
+    let said = String::from_utf8_lossy(&output.stderr);
+    said.contains("No module named pip") || output.status.code() == Some(127)
+}
+
+fn failure(name: &str, version: &str, platform: Platform, pinned: Option<&WheelPin>, said: &str) -> Failure {
+    if let Some(pin) = pinned.filter(|_| said.contains("DO NOT MATCH THE HASHES")) {
+        let found = said.lines().find_map(|line| line.trim().strip_prefix("Got")).unwrap_or("another").trim();
+        return mismatch(pin, found);
+    }
+    let reasons: Vec<&str> = said.lines().filter(|line| line.starts_with("ERROR:")).take(3).collect();
+    let reasons =
+        redact(&if reasons.is_empty() { said.lines().last().unwrap_or("").to_owned() } else { reasons.join("; ") });
+    let network = [
+        "Retrying",
+        "ConnectionError",
+        "SSLError",
+        "ProxyError",
+        "Max retries",
+        "timed out",
+        "HTTPError",
+        "401 ",
+        "403 ",
+    ];
+    if said.contains("No matching distribution") && !network.iter().any(|sign| said.contains(sign)) {
+        return refused(format!("pip finds no wheel of `{name}=={version}` for {platform}: {reasons}"))
+            .hint("does that version exist for this platform, and is it in the index that pip is set up for?");
+    }
+    infrastructure(format!("pip could not download `{name}=={version}`: {reasons}"))
+        .hint("try `python3 -m pip download` by hand: flowrun uses the same settings")
+}
+
+/// What came is not what was pinned.
+pub(super) fn mismatch(pin: &WheelPin, found: &str) -> Failure {
+    refused(format!("`{}` is not the wheel that was pinned: sha256 {} was locked, {found} came", pin.file, pin.sha256))
+        .hint("someone replaced it in the index, or on the way: find out who, and lock again only if it is meant")
+}

@@ -1,0 +1,115 @@
+//! One wheel by its exact version, pinned by its sha256.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use flowrun_core::outcome::Failure;
+use serde::{Deserialize, Serialize};
+
+use super::cache::{read_json, sha256_of, write_json};
+use super::{Cache, Platform, infrastructure, is_file_name, is_sha256, pip, refused};
+
+const KIND: &str = "wheels";
+
+/// A wheel that was found once, as a lock holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WheelPin {
+    /// The package, in its normal form: small letters and `-`.
+    pub name: String,
+    /// Its exact version.
+    pub version: String,
+    /// The wheel's file name.
+    pub file: String,
+    /// The wheel's sha256, 64 hexadecimal digits.
+    pub sha256: String,
+    /// Its bytes.
+    pub size: u64,
+}
+
+/// The wheel of `name` in exactly that version for `platform`, and its pin. With `pinned`, it is that wheel or none.
+pub async fn wheel(
+    cache: &Cache,
+    name: &str,
+    version: &str,
+    platform: Platform,
+    pinned: Option<&WheelPin>,
+) -> Result<(PathBuf, WheelPin), Failure> {
+    let name = checked_name(name)?;
+    let version = checked_version(version)?;
+    if let Some(pin) = pinned {
+        check_pin(pin, &name, version)?;
+    }
+    let memo = cache.path(&["pins", &format!("{name}-{version}-{platform}.json")]);
+    let known = || {
+        let pin = pinned
+            .cloned()
+            .or_else(|| read_json::<WheelPin>(&memo).filter(|pin| check_pin(pin, &name, version).is_ok()))?;
+        Some((cache.find(KIND, &pin.sha256, &pin.file)?, pin))
+    };
+    if let Some(found) = known() {
+        return Ok(found);
+    }
+    let _lock = cache.lock(&format!("wheel-{name}-{version}-{platform}")).await?;
+    if let Some(found) = known() {
+        return Ok(found);
+    }
+    let scratch = cache.scratch()?;
+    pip::download(&name, version, platform, pinned, scratch.path()).await?;
+    let (file, pin) = pin_of(scratch.path(), name, version)?;
+    if let Some(wanted) = pinned.filter(|wanted| wanted.sha256 != pin.sha256) {
+        return Err(pip::mismatch(wanted, &pin.sha256));
+    }
+    let path = cache.keep(&file, KIND, &pin.sha256, &pin.file)?;
+    if pinned.is_none() {
+        // Where this fails, the next wish asks the index again.
+        let _ = write_json(&memo, &pin);
+    }
+    Ok((path, pin))
+}
+
+/// The one wheel in `folder`.
+fn pin_of(folder: &Path, name: String, version: &str) -> Result<(PathBuf, WheelPin), Failure> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut wheels = entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "whl"));
+    let (Some(path), None) = (wheels.next(), wheels.next()) else {
+        return Err(infrastructure(format!("pip did not bring one wheel of `{name}=={version}`")));
+    };
+    let read = |error| infrastructure(format!("cannot read `{}`: {error}", path.display()));
+    let sha256 = sha256_of(&path).map_err(read)?;
+    let size = fs::metadata(&path).map_err(read)?.len();
+    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let pin = WheelPin { name, version: version.to_owned(), file, sha256, size };
+    check_pin(&pin, &pin.name, version)?;
+    Ok((path, pin))
+}
+
+/// A package's name in its normal form (PEP 503), if it is one (PEP 508).
+pub(crate) fn checked_name(name: &str) -> Result<String, Failure> {
+    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    let good = name.len() <= 100 && name.chars().all(inner) && edge(name.chars().next()) && edge(name.chars().last());
+    if !good {
+        return Err(refused(format!("`{}` is not a package's name", name.escape_debug())));
+    }
+    let parts = name.split(['-', '_', '.']).filter(|part| !part.is_empty());
+    Ok(parts.collect::<Vec<_>>().join("-").to_ascii_lowercase())
+}
+
+fn checked_version(version: &str) -> Result<&str, Failure> {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '+' | '!');
+    let starts = version.starts_with(|c: char| c.is_ascii_digit());
+    if starts && version.len() <= 100 && version.chars().all(good) {
+        return Ok(version);
+    }
+    Err(refused(format!("`{}` is not an exact version", version.escape_debug())))
+}
+
+/// A pin comes out of a lockfile, which anyone may have written.
+fn check_pin(pin: &WheelPin, name: &str, version: &str) -> Result<(), Failure> {
+    let same = pin.name == name && pin.version == version;
+    if same && is_sha256(&pin.sha256) && is_file_name(&pin.file) && pin.file.ends_with(".whl") {
+        return Ok(());
+    }
+    Err(refused(format!("the pin of `{name}=={version}` is damaged: `{}`", pin.file.escape_debug()))
+        .hint("lock it again"))
+}
