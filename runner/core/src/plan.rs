@@ -103,6 +103,11 @@ impl Planned {
         self.step.timeout.as_deref().and_then(units::duration)
     }
 
+    /// When a failed attempt is followed by another.
+    pub fn retry(&self) -> RetryPolicy {
+        retry(&self.step)
+    }
+
     /// Whether it runs once for each of several things.
     pub fn is_fan_out(&self) -> bool {
         is_fan_out(&self.step)

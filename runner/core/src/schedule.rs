@@ -67,7 +67,8 @@ impl RetryPolicy {
         Self { attempts: 1, backoff: Duration::ZERO, on: Vec::new() }
     }
 
-    fn pause_after(&self, attempt: u32) -> Duration {
+    /// The pause after the n-th attempt failed.
+    pub fn pause_after(&self, attempt: u32) -> Duration {
         self.backoff.saturating_mul(1u32.checked_shl(attempt - 1).unwrap_or(u32::MAX)).min(LONGEST_PAUSE)
     }
 }

@@ -1,0 +1,85 @@
+//! The plugins that come with flowrun: their components are part of the binary, pinned by the index that built them.
+
+use std::sync::LazyLock;
+
+use flowrun_core::digest::Digest;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Index {
+    plugins: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    name: String,
+    version: String,
+    file: String,
+}
+
+/// A plugin's component.
+#[derive(Clone, Copy, Debug)]
+pub struct Component {
+    /// Its bytes.
+    pub bytes: &'static [u8],
+    /// Their digest.
+    pub digest: Digest,
+}
+
+struct Builtin {
+    name: String,
+    component: Component,
+}
+
+macro_rules! components {
+    ($($file:literal)*) => {
+        const FILES: &[(&str, &[u8])] = &[$(($file, include_bytes!(concat!("../../../plugins/built/", $file)))),*];
+    };
+}
+
+components! { "boxes-check.wasm" "boxes-augment.wasm" "coco-eval.wasm" "boxes-report.wasm" }
+
+static ALL: LazyLock<Vec<Builtin>> = LazyLock::new(|| {
+    let index: Index = serde_json::from_str(include_str!("../../../plugins/built/index.json"))
+        .unwrap_or(Index { plugins: Vec::new() });
+    index.plugins.into_iter().filter_map(|entry| entry.builtin()).collect()
+});
+
+impl Entry {
+    fn builtin(&self) -> Option<Builtin> {
+        let (_, bytes) = FILES.iter().find(|(file, _)| *file == self.file)?;
+        let major = self.version.split('.').next()?;
+        let component = Component { bytes, digest: Digest::of(bytes) };
+        Some(Builtin { name: format!("{}@{major}", self.name), component })
+    }
+}
+
+/// Their names, as `uses` writes them: `flowrun/boxes-check@1`.
+pub fn names() -> Vec<String> {
+    ALL.iter().map(|builtin| builtin.name.clone()).collect()
+}
+
+/// The component of one.
+pub fn find(name: &str) -> Option<Component> {
+    ALL.iter().find(|builtin| builtin.name == name).map(|builtin| builtin.component)
+}
+
+#[cfg(test)]
+mod tests {
+    use sha2::Digest as _;
+
+    use super::*;
+
+    #[test]
+    fn every_component_is_indexed_and_is_what_the_index_says() {
+        let index: serde_json::Value =
+            serde_json::from_str(include_str!("../../../plugins/built/index.json")).expect("index");
+        assert_eq!(names().len(), FILES.len());
+        for entry in index["plugins"].as_array().expect("list") {
+            let (_, bytes) = FILES.iter().find(|(file, _)| entry["file"] == **file).expect("file");
+            assert_eq!(entry["size"], bytes.len());
+            let sha256: String = sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(entry["sha256"], sha256);
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! A pipeline file in its project: finding it, reading it, checking it against the files around it.
+//!
+//! The project is the nearest folder above the file that holds `.flowrun` or `.git`, else the file's own folder. Paths
+//! in the file are relative to the file, and stay inside the project.
+
+use std::path::{Component, Path, PathBuf};
+
+use flowrun_core::lang::finding::Finding;
+use flowrun_core::lang::{self, Program, World};
+
+use crate::builtin;
+
+/// A pipeline that keeps every rule, and where it is.
+#[derive(Clone, Debug)]
+pub struct Project {
+    /// The project's folder.
+    pub root: PathBuf,
+    /// The pipeline file, absolute.
+    pub file: PathBuf,
+    /// The file as a person reads it: relative to where the command runs, where that is shorter.
+    pub shown: String,
+    /// Its text.
+    pub text: String,
+    /// The pipeline's name.
+    pub name: String,
+    /// The checked pipeline.
+    pub program: Program,
+}
+
+/// Why a pipeline cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is none.
+    #[error("{what}")]
+    NotFound {
+        /// What was looked for.
+        what: String,
+    },
+    /// It cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It breaks rules.
+    #[error("{} problems in {shown}", findings.len())]
+    Findings {
+        /// The file as a person reads it.
+        shown: String,
+        /// Its text.
+        text: String,
+        /// What is wrong with it.
+        findings: Vec<Finding>,
+    },
+}
+
+/// The largest pipeline file that is read: far more than people write, and little enough to parse at once.
+const LARGEST_FILE: u64 = 8 << 20;
+
+impl Project {
+    /// Reads and checks a pipeline; without a file, the only one here or in `pipelines/`.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read, or it breaks rules: then with all of them.
+    pub fn open(file: Option<&Path>, profile: Option<&str>) -> Result<Self, OpenError> {
+        let given = match file {
+            Some(file) => file.to_owned(),
+            None => only_pipeline()?,
+        };
+        let io = |source| OpenError::Io { path: given.clone(), source };
+        let file = std::fs::canonicalize(&given).map_err(io)?;
+        if std::fs::metadata(&file).map_err(io)?.len() > LARGEST_FILE {
+            return Err(io(std::io::Error::other("it is larger than a pipeline file may be (8 MiB)")));
+        }
+        let text = std::fs::read_to_string(&file).map_err(io)?;
+        let root = Self::root_of(&file);
+        let shown = given.display().to_string();
+        let folder = file.parent().unwrap_or(&root).to_owned();
+        let around = Around { root: root.clone(), folder };
+        match lang::load(&text, profile, &around) {
+            Ok(program) => {
+                let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+                let name = program.pipeline.name.clone().unwrap_or(stem);
+                Ok(Self { root, file, shown, text, name, program })
+            }
+            Err(findings) => Err(OpenError::Findings { shown, text, findings }),
+        }
+    }
+
+    /// The project that a file or folder belongs to.
+    pub fn root_of(path: &Path) -> PathBuf {
+        let own = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
+        let marked = |folder: &&Path| folder.join(".flowrun").is_dir() || folder.join(".git").exists();
+        own.ancestors().find(marked).unwrap_or(own).to_owned()
+    }
+
+    /// A path of the pipeline file, absolute.
+    pub fn path(&self, written: &str) -> PathBuf {
+        self.file.parent().unwrap_or(&self.root).join(written)
+    }
+
+    /// The pipeline file relative to the project.
+    pub fn file_in_project(&self) -> String {
+        self.file.strip_prefix(&self.root).unwrap_or(&self.file).display().to_string()
+    }
+}
+
+fn only_pipeline() -> Result<PathBuf, OpenError> {
+    let mut found = Vec::new();
+    for folder in [".", "pipelines"] {
+        let Ok(entries) = std::fs::read_dir(folder) else { continue };
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        found.extend(paths.filter(|path| looks_like_pipeline(path)));
+    }
+    let found: Vec<PathBuf> = found.iter().map(|path| path.strip_prefix(".").unwrap_or(path).to_owned()).collect();
+    match found.as_slice() {
+        [only] => Ok(only.clone()),
+        [] => Err(OpenError::NotFound {
+            what: "no pipeline file here or in `pipelines/`: name one, or write one with `flowrun init`".into(),
+        }),
+        many => {
+            let mut names: Vec<String> = many.iter().map(|path| format!("`{}`", path.display())).collect();
+            names.sort();
+            Err(OpenError::NotFound {
+                what: format!("there is more than one pipeline here: name one of {}", names.join(", ")),
+            })
+        }
+    }
+}
+
+fn looks_like_pipeline(path: &Path) -> bool {
+    let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+    yaml && std::fs::read_to_string(path).is_ok_and(|text| text.lines().any(|line| line.starts_with("flowrun:")))
+}
+
+/// The files around a pipeline.
+struct Around {
+    root: PathBuf,
+    folder: PathBuf,
+}
+
+impl World for Around {
+    fn exists(&self, path: &str) -> Option<bool> {
+        let path = Path::new(path);
+        if path.is_absolute() || !stays_inside(&self.root, &self.folder, path) {
+            return None;
+        }
+        match std::fs::canonicalize(self.folder.join(path)) {
+            Ok(real) if real.starts_with(&self.root) => Some(true),
+            Ok(_) => None,
+            Err(_) => Some(false),
+        }
+    }
+
+    fn plugins(&self) -> Vec<String> {
+        builtin::names()
+    }
+}
+
+/// Whether a relative path, taken word for word, stays below `root`.
+fn stays_inside(root: &Path, folder: &Path, path: &Path) -> bool {
+    let Ok(below) = folder.strip_prefix(root) else { return false };
+    let mut depth = below.components().count();
+    for part in path.components() {
+        match part {
+            Component::ParentDir if depth == 0 => return false,
+            Component::ParentDir => depth -= 1,
+            Component::Normal(_) => depth += 1,
+            Component::CurDir => {}
+            Component::RootDir | Component::Prefix(_) => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stay_inside_the_project() {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let root = std::fs::canonicalize(folder.path()).expect("real");
+        std::fs::create_dir_all(root.join(".flowrun")).expect("mkdir");
+        std::fs::create_dir_all(root.join("pipelines/sub")).expect("mkdir");
+        std::fs::write(root.join("data"), "x").expect("write");
+        std::os::unix::fs::symlink("/etc/passwd", root.join("pipelines/link")).expect("link");
+        let around = Around { root: Project::root_of(&root.join("pipelines")), folder: root.join("pipelines") };
+        assert_eq!(around.exists("sub"), Some(true));
+        assert_eq!(around.exists("../data"), Some(true));
+        assert_eq!(around.exists("nothing"), Some(false));
+        for outside in ["../../x", "/etc/passwd", "link", "sub/../../../y"] {
+            assert_eq!(around.exists(outside), None, "{outside}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! An `onnx` step: a child of flowrun itself that loads the locked ONNX Runtime, since a process can load only one.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use flowrun_core::lang::wheel_pin;
+use flowrun_core::outcome::{Failure, FailureKind, Say, Stream};
+use flowrun_core::plan::{input_path, output_path};
+use serde_json::{Map, Value as Json};
+use tokio::sync::mpsc::{self, Sender};
+use tokio_util::sync::CancellationToken;
+
+use super::execute::Attempt;
+use super::session::Session;
+use crate::onnx::{self, OnnxJob};
+use crate::{fetch, process};
+
+/// The hidden verb by which flowrun starts itself for this.
+pub(crate) const CHILD: &str = "__onnx";
+
+pub(crate) async fn run(
+    session: &Session,
+    attempt: &Attempt,
+    settings: &Map<String, Json>,
+    folder: &Path,
+    say: &Sender<Say>,
+    stop: &CancellationToken,
+) -> Result<Map<String, Json>, Failure> {
+    let job = job(session, attempt, settings, folder).await?;
+    let stdin = serde_json::to_vec(&job).map_err(|error| broken(&error.to_string()))?;
+    let program = std::env::current_exe().map_err(|error| broken(&error.to_string()))?;
+    let home = folder.join("home").display().to_string();
+    let command = process::Command {
+        argv: vec![program.into(), CHILD.into()],
+        dir: folder.to_owned(),
+        env: BTreeMap::from([("HOME".to_owned(), home), ("LANG".to_owned(), "C.UTF-8".to_owned())]),
+        stdin: Some(stdin),
+        ..process::Command::default()
+    };
+    let (own, mut heard) = mpsc::channel(256);
+    let onward = say.clone();
+    let listener = tokio::spawn(async move {
+        while let Some(say) = heard.recv().await {
+            let _ = onward.send(understood(say)).await;
+        }
+    });
+    let ran = process::run(&command, &own, stop).await;
+    drop(own);
+    let _ = listener.await;
+    match (ran, job.ended()) {
+        // Why it was stopped is known here; the child could not say.
+        (Err(failure), _) if failure.kind != FailureKind::Step => Err(failure),
+        (_, ended) => ended,
+    }
+}
+
+async fn job(session: &Session, attempt: &Attempt, settings: &Map<String, Json>, folder: &Path) -> Result<OnnxJob, Failure> {
+    let (pin, wheel) = session.runtime_pin(&attempt.planned.step)?;
+    let (_, version) = wheel_pin(&pin).ok_or_else(|| broken("the runtime is not pinned"))?;
+    let (library, _) = fetch::onnxruntime(&session.cache, version, Some(&wheel)).await?;
+    let input = |name: &str| {
+        attempt.job.inputs.get(name).map(|input| folder.join(input_path(name, input))).ok_or_else(|| broken("an input is missing"))
+    };
+    let output = attempt.job.outputs.get("detections").ok_or_else(|| broken("an output is missing"))?;
+    let settings: onnx::Settings = serde_json::from_value(Json::Object(settings.clone()))
+        .map_err(|error| Failure::new(FailureKind::Step, format!("the settings under `onnx` do not fit: {error}")))?;
+    let threads = attempt.planned.step.resources.as_ref().and_then(|resources| resources.cpu).unwrap_or(1.0);
+    Ok(OnnxJob {
+        library,
+        preload: Vec::new(),
+        model: input("model")?,
+        images: input("images")?,
+        output: folder.join(output_path("detections", output)),
+        result: folder.join("result.json"),
+        settings,
+        threads: (threads.ceil() as usize).max(1),
+    })
+}
+
+fn understood(say: Say) -> Say {
+    match &say {
+        Say::Line { stream: Stream::Stdout, text } => onnx::parse_child_line(text).unwrap_or(say),
+        _ => say,
+    }
+}
+
+fn broken(problem: &str) -> Failure {
+    Failure::new(FailureKind::Infrastructure, format!("cannot start ONNX Runtime: {problem}"))
+}

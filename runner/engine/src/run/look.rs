@@ -1,0 +1,369 @@
+//! From a planned step to its key, and from the key to its stored result or the reasons why there is none.
+//!
+//! Runs on a blocking thread: it hashes sources. Decides nothing about order and starts nothing.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use flowrun_core::artifact::{Artifact, Mode, Tree};
+use flowrun_core::digest::Digest;
+use flowrun_core::event::{Output, Reason};
+use flowrun_core::expr::{self, BadTemplate, Quote};
+use flowrun_core::key::{Content, Difference, Input, Job, Leaf, Manifest, PythonLeaf, Work};
+use flowrun_core::lang::reference::{Reference, Target};
+use flowrun_core::outcome::{Failure, FailureKind};
+use flowrun_core::plan::{self, Instance, Planned};
+use indexmap::IndexMap;
+use serde_json::{Map, Value as Json};
+
+use super::session::Session;
+use crate::store::{Change, Lookup, StoredEntry};
+
+/// What a step made and gave.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StepResult {
+    /// Its outputs by name.
+    pub outputs: IndexMap<String, Output>,
+    /// Its values.
+    pub values: Map<String, Json>,
+}
+
+/// What a step before gives to one after it.
+#[derive(Clone, Debug)]
+pub(crate) enum Upstream {
+    /// A step that ran once.
+    One(Arc<StepResult>),
+    /// A fan-out: the instances that ended well, by label.
+    Many(Vec<(String, Arc<StepResult>)>),
+    /// Nothing, or not yet: it was skipped, or a plan only knows that it would run.
+    Nothing,
+}
+
+/// Everything that looking needs to know of the run so far.
+pub(crate) struct Question {
+    pub(crate) planned: Planned,
+    pub(crate) label: String,
+    pub(crate) instance: Option<Instance>,
+    pub(crate) upstream: IndexMap<String, Upstream>,
+    /// Steps before it that a plan knows would run.
+    pub(crate) pending: Vec<String>,
+    pub(crate) forced: bool,
+    /// The key it had in the run that is taken up.
+    pub(crate) resumed: Option<Digest>,
+}
+
+/// What looking found.
+pub(crate) enum Looked {
+    /// The result is there.
+    Hit(Box<StoredEntry>),
+    /// It must run.
+    Miss(Box<Missed>),
+    /// Its condition is false.
+    Skip(String),
+    /// It is a gate, and open.
+    Pass,
+    /// It is a fan-out over these.
+    Fan(Vec<Instance>),
+    /// A plan cannot know: steps before it would run.
+    After(Vec<String>),
+    /// It cannot be made ready, or is a gate that is closed.
+    Fail(Failure),
+}
+
+/// A step that must run.
+pub(crate) struct Missed {
+    pub(crate) key: Digest,
+    pub(crate) manifest: Manifest,
+    pub(crate) job: Job,
+    /// Files of the workspace whose bytes the store may not hold yet.
+    pub(crate) origins: Vec<(PathBuf, Artifact)>,
+    pub(crate) reasons: Vec<Reason>,
+}
+
+impl Session {
+    /// Finds a step's key and whether its result is there.
+    pub(crate) fn look(&self, question: &Question) -> Looked {
+        match self.try_look(question) {
+            Ok(looked) => looked,
+            Err(failure) => Looked::Fail(failure),
+        }
+    }
+
+    fn try_look(&self, question: &Question) -> Result<Looked, Failure> {
+        if !question.pending.is_empty() {
+            return Ok(Looked::After(question.pending.clone()));
+        }
+        let planned = &question.planned;
+        let mut context = plan::context(&self.params, &values_of(&question.upstream));
+        if planned.is_fan_out() && question.instance.is_none() {
+            let instances = plan::instances(&planned.step, &context).map_err(bad_template)?;
+            return Ok(Looked::Fan(instances));
+        }
+        if let Some(instance) = &question.instance {
+            context.extend(instance.names.clone());
+        }
+        let admitted = plan::admits(&planned.step, &context).map_err(bad_template)?;
+        match (&planned.step.fail, admitted) {
+            (Some(_), false) => return Ok(Looked::Pass),
+            (Some(message), true) => {
+                let message = expr::render(message, &context, Quote::Plain).map_err(bad_template)?;
+                return Ok(Looked::Fail(Failure::new(FailureKind::Step, message)));
+            }
+            (None, false) => {
+                let expression = planned.step.r#if.as_ref().map(|condition| condition.text()).unwrap_or_default();
+                return Ok(Looked::Skip(expression));
+            }
+            (None, true) => {}
+        }
+        let (job, origins) = self.job(question, context)?;
+        Ok(self.look_up(question, job, origins))
+    }
+
+    /// The rendered step, and the workspace files whose bytes it will need.
+    pub(crate) fn job(
+        &self,
+        question: &Question,
+        context: Map<String, Json>,
+    ) -> Result<(Job, Vec<(PathBuf, Artifact)>), Failure> {
+        let step = &question.planned.step;
+        let mut origins = Vec::new();
+        let mut inputs = IndexMap::new();
+        for (name, text) in &step.inputs {
+            let reference = Reference::parse(text).map_err(|message| Failure::new(FailureKind::Step, message))?;
+            inputs.insert(name.clone(), self.input(&reference, &question.upstream, &mut origins)?);
+        }
+        let context = plan::with_paths(context, &inputs, step);
+        let work = self.work(question, &context, &mut origins)?;
+        Ok((Job { work, inputs, outputs: step.outputs.clone(), values: step.values.clone() }, origins))
+    }
+
+    fn work(
+        &self,
+        question: &Question,
+        context: &Map<String, Json>,
+        origins: &mut Vec<(PathBuf, Artifact)>,
+    ) -> Result<Work, Failure> {
+        let step = &question.planned.step;
+        if let Some(name) = &step.uses {
+            let config = expr::render_json(&Json::Object(step.with.clone()), context).map_err(bad_template)?;
+            let config = config.as_object().cloned().unwrap_or_default();
+            return Ok(Work::Plugin { name: name.clone(), digest: self.plugin(name)?.digest, config });
+        }
+        if step.onnx.is_some() {
+            let settings = plan::onnx_settings(step, context).map_err(bad_template)?;
+            return Ok(Work::Onnx { settings, runtime: self.runtime_leaf(step)?, platform: self.platform.to_string() });
+        }
+        let script =
+            expr::render(step.run.as_deref().unwrap_or_default(), context, Quote::Shell).map_err(bad_template)?;
+        let (env, secrets) = plan::environment(step, context).map_err(bad_template)?;
+        let mut code = BTreeMap::new();
+        for written in &step.code {
+            let path = self.project.path(written);
+            let artifact = self.hash(&path)?;
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            origins.push((path, artifact));
+            code.insert(name, artifact);
+        }
+        let python = step.python.as_ref().map(|python| self.python_leaf(python)).transpose()?;
+        Ok(Work::Process { script, env, secrets, code, python, platform: self.platform.to_string() })
+    }
+
+    fn python_leaf(&self, python: &flowrun_core::lang::written::Python) -> Result<PythonLeaf, Failure> {
+        let lock = self.python_lock(python)?;
+        let interpreter = self.interpreter(&lock)?;
+        Ok(PythonLeaf { requirements: lock.requirements_txt.join("\n"), interpreter })
+    }
+
+    /// What a reference holds.
+    pub(crate) fn input(
+        &self,
+        reference: &Reference,
+        upstream: &IndexMap<String, Upstream>,
+        origins: &mut Vec<(PathBuf, Artifact)>,
+    ) -> Result<Input, Failure> {
+        let (artifact, file) = match &reference.target {
+            Target::Source(name) => match self.source(name)? {
+                Sourced::Pinned { pin, file } => return Ok(Input { content: Content::Pinned(pin), file: Some(file) }),
+                Sourced::Path { path, artifact } => {
+                    let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                    origins.push((path, artifact));
+                    (artifact, file)
+                }
+            },
+            Target::Output { step, output, .. } => self.upstream_output(step, output, upstream)?,
+        };
+        self.inside(reference, artifact, file)
+    }
+
+    fn inside(&self, reference: &Reference, artifact: Artifact, file: String) -> Result<Input, Failure> {
+        let (artifact, file) = match reference.path.last() {
+            None => (artifact, file),
+            Some(last) => {
+                let found = self.store.subpath(&artifact, &reference.path.join("/")).map_err(store_failure)?;
+                let found = found.ok_or_else(|| {
+                    Failure::new(FailureKind::Output, format!("`{reference}` does not exist"))
+                        .hint("the folder that the reference goes into has no such entry")
+                })?;
+                (found, last.clone())
+            }
+        };
+        let file = (artifact.mode != Mode::Folder).then_some(file);
+        Ok(Input { content: Content::Known(artifact), file })
+    }
+
+    fn upstream_output(
+        &self,
+        step: &str,
+        output: &str,
+        upstream: &IndexMap<String, Upstream>,
+    ) -> Result<(Artifact, String), Failure> {
+        let missing = || Failure::new(FailureKind::Output, format!("step `{step}` made no `{output}`"));
+        match upstream.get(step) {
+            Some(Upstream::One(result)) => {
+                let output = result.outputs.get(output).ok_or_else(missing)?;
+                Ok((output.artifact, output.name.clone()))
+            }
+            Some(Upstream::Many(results)) => Ok((self.join(output, results)?, output.to_owned())),
+            _ => Err(missing()),
+        }
+    }
+
+    /// All instances' outputs as one folder: the output itself for folders, a folder with the file for files.
+    fn join(&self, output: &str, results: &[(String, Arc<StepResult>)]) -> Result<Artifact, Failure> {
+        let mut joined = Tree::default();
+        for (label, result) in results {
+            let Some(output) = result.outputs.get(output) else { continue };
+            let artifact = match output.artifact.mode {
+                Mode::Folder => output.artifact,
+                _ => {
+                    let one = Tree { entries: BTreeMap::from([(output.name.clone(), output.artifact)]) };
+                    self.store.put_bytes(&one.to_bytes()).map_err(store_failure)?;
+                    one.artifact()
+                }
+            };
+            joined.entries.insert(label.clone(), artifact);
+        }
+        self.store.put_bytes(&joined.to_bytes()).map_err(store_failure)?;
+        Ok(joined.artifact())
+    }
+
+    fn look_up(&self, question: &Question, job: Job, origins: Vec<(PathBuf, Artifact)>) -> Looked {
+        let manifest = job.manifest();
+        let key = manifest.key();
+        let kept_by_resume = question.resumed == Some(key);
+        let uncached = question.planned.step.cache == Some(false) && !kept_by_resume;
+        let mut reasons = Vec::new();
+        if question.forced && !kept_by_resume {
+            reasons.push(Reason::Forced);
+        } else if uncached {
+            reasons.push(Reason::Uncached);
+        } else {
+            match self.store.load_entry(&key) {
+                Ok(Lookup::Hit(entry)) => return Looked::Hit(Box::new(entry)),
+                Ok(Lookup::Damaged(problem)) => reasons.push(Reason::Damaged { problem }),
+                Ok(Lookup::Absent) => reasons = self.why(&question.label, &manifest),
+                Err(error) => reasons.push(Reason::Damaged { problem: error.to_string() }),
+            }
+        }
+        Looked::Miss(Box::new(Missed { key, manifest, job, origins, reasons }))
+    }
+
+    /// Why there is no result under this manifest: what differs from the nearest earlier one.
+    fn why(&self, label: &str, manifest: &Manifest) -> Vec<Reason> {
+        let Some((_, nearest)) = self.nearest(label, manifest, None) else { return vec![Reason::New] };
+        let reasons = self.differences(manifest, &nearest);
+        if reasons.is_empty() { vec![Reason::Damaged { problem: "its stored result is gone".into() }] } else { reasons }
+    }
+
+    /// What differs between a manifest and an earlier one, the most telling first.
+    pub(crate) fn differences(&self, manifest: &Manifest, earlier: &Manifest) -> Vec<Reason> {
+        let mut differences = manifest.differences(earlier);
+        differences.sort_by_key(|difference| leaf_rank(&difference.leaf));
+        differences.into_iter().map(|difference| self.changed(difference)).collect()
+    }
+
+    /// The earlier result of this step, other than `but`, with the fewest differences; the newest of several.
+    pub(crate) fn nearest(
+        &self,
+        label: &str,
+        manifest: &Manifest,
+        but: Option<Digest>,
+    ) -> Option<(StoredEntry, Manifest)> {
+        let keys = self.store.latest_for(&self.tag(label)).unwrap_or_default();
+        keys.iter()
+            .filter(|key| Some(**key) != but)
+            .filter_map(|key| self.store.peek_entry(key).ok().flatten())
+            .filter_map(|entry| {
+                let earlier: Manifest = serde_json::from_value(entry.manifest.clone()).ok()?;
+                Some((entry, earlier))
+            })
+            .min_by_key(|(_, earlier)| manifest.differences(earlier).len())
+    }
+
+    fn changed(&self, difference: Difference) -> Reason {
+        let detail = match (&difference.old, &difference.new) {
+            (Some(Leaf::Content(old)), Some(Leaf::Content(new)))
+                if old.mode == Mode::Folder && new.mode == Mode::Folder =>
+            {
+                self.store.diff(old, new, MOST_FILES_NAMED + 1).map(|changes| files_of(&changes)).unwrap_or_default()
+            }
+            (Some(Leaf::Text(old)), Some(Leaf::Text(new))) if old.contains('\n') || new.contains('\n') => {
+                lines_of(old, new)
+            }
+            _ => Vec::new(),
+        };
+        Reason::Changed { difference, detail }
+    }
+}
+
+/// Files named in a reason; more would hide the reason itself.
+const MOST_FILES_NAMED: usize = 5;
+
+fn files_of(changes: &[Change]) -> Vec<String> {
+    let mut lines: Vec<String> = changes.iter().take(MOST_FILES_NAMED).map(Change::to_string).collect();
+    if changes.len() > MOST_FILES_NAMED {
+        lines.push("and more".to_owned());
+    }
+    lines
+}
+
+/// Lines that only one of two texts has, as `- old` and `+ new`.
+fn lines_of(old: &str, new: &str) -> Vec<String> {
+    let gone = old.lines().filter(|line| !new.lines().any(|other| other == *line)).map(|line| format!("- {line}"));
+    let come = new.lines().filter(|line| !old.lines().any(|other| other == *line)).map(|line| format!("+ {line}"));
+    gone.chain(come).take(2 * MOST_FILES_NAMED).collect()
+}
+
+/// What tells most comes first.
+fn leaf_rank(leaf: &str) -> usize {
+    let order = ["input.", "code.", "run", "with.", "onnx.", "env.", "plugin", "python"];
+    order.iter().position(|prefix| leaf.starts_with(prefix)).unwrap_or(order.len())
+}
+
+/// A source, resolved.
+pub(crate) enum Sourced {
+    /// A file or folder of the machine.
+    Path { path: PathBuf, artifact: Artifact },
+    /// A download, by its hash.
+    Pinned { pin: String, file: String },
+}
+
+fn values_of(upstream: &IndexMap<String, Upstream>) -> IndexMap<String, Json> {
+    let values = |upstream: &Upstream| match upstream {
+        Upstream::One(result) => Some(Json::Object(result.values.clone())),
+        Upstream::Many(results) => {
+            Some(results.iter().map(|(_, result)| Json::Object(result.values.clone())).collect())
+        }
+        Upstream::Nothing => None,
+    };
+    upstream.iter().filter_map(|(id, one)| Some((id.clone(), values(one)?))).collect()
+}
+
+pub(crate) fn bad_template(bad: BadTemplate) -> Failure {
+    Failure::new(FailureKind::Step, format!("a template cannot be rendered: {}", bad.message))
+}
+
+pub(crate) fn store_failure(error: impl std::fmt::Display) -> Failure {
+    Failure::new(FailureKind::Infrastructure, error.to_string())
+}

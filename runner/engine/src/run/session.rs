@@ -1,0 +1,321 @@
+//! What all steps of a run share: the project, the params, the store, the caches, the locks, the plugins.
+//!
+//! Nothing here changes while steps run, but for memories of what was already found out.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock};
+
+use flowrun_core::artifact::Artifact;
+use flowrun_core::digest::Digest;
+use flowrun_core::expr::{self, Quote};
+use flowrun_core::lang::wheel_pin;
+use flowrun_core::lang::written::{Python, Source, Step};
+use flowrun_core::outcome::{Failure, FailureKind};
+use flowrun_core::plan::{self, Plan};
+use indexmap::IndexMap;
+use serde_json::{Map, Value as Json};
+
+use super::look::{Sourced, bad_template, store_failure};
+use crate::builtin;
+use crate::fetch::{self, Cache, Platform, WheelPin};
+use crate::lockfile::Lockfile;
+use crate::project::Project;
+use crate::python::{self, PythonLock, PythonSpec};
+use crate::store::{Memo, Store};
+use crate::wasm::WasmHost;
+
+/// A plugin's component and its digest.
+#[derive(Clone)]
+pub(crate) struct Plugin {
+    pub(crate) file: PathBuf,
+    pub(crate) digest: Digest,
+}
+
+pub(crate) struct Session {
+    pub(crate) project: Project,
+    pub(crate) params: Map<String, Json>,
+    pub(crate) store: Store,
+    pub(crate) cache: Cache,
+    pub(crate) platform: Platform,
+    pub(crate) lock: Lockfile,
+    memo: Mutex<Memo>,
+    sources: Mutex<HashMap<String, Artifact>>,
+    plugins: Mutex<HashMap<String, Plugin>>,
+    interpreters: Mutex<HashMap<String, String>>,
+    wasm: OnceLock<Result<WasmHost, String>>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        project: Project,
+        params: Map<String, Json>,
+        store: Store,
+        cache: Cache,
+        platform: Platform,
+        lock: Lockfile,
+    ) -> Self {
+        let memo = Mutex::new(Memo::load(&store));
+        Self {
+            project,
+            params,
+            store,
+            cache,
+            platform,
+            lock,
+            memo,
+            sources: Mutex::default(),
+            plugins: Mutex::default(),
+            interpreters: Mutex::default(),
+            wasm: OnceLock::new(),
+        }
+    }
+
+    /// The name under which a step's earlier results are remembered.
+    pub(crate) fn tag(&self, label: &str) -> String {
+        format!("{}/{label}", self.project.name)
+    }
+
+    /// The content of a file or folder of the machine.
+    pub(crate) fn hash(&self, path: &Path) -> Result<Artifact, Failure> {
+        let memo = self.memo.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.store
+            .hash_source(path, &memo)
+            .map_err(|error| Failure::new(FailureKind::Step, format!("cannot read {}: {error}", path.display())))
+    }
+
+    /// Writes down what was found out about the workspace; losing it only costs time.
+    pub(crate) fn save_memo(&self) {
+        let memo = self.memo.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Err(error) = memo.save(&self.store) {
+            // The cache never fails a run.
+            let _ = error;
+        }
+    }
+
+    /// The content of a source.
+    pub(crate) fn source(&self, name: &str) -> Result<Sourced, Failure> {
+        let unknown = || Failure::new(FailureKind::Step, format!("no source `{name}`"));
+        let source = self.project.program.pipeline.sources.get(name).ok_or_else(unknown)?;
+        if let Some(pin) = &source.pypi {
+            let wheel = self.lock.wheel(pin, &self.platform.to_string());
+            let wheel =
+                wheel.ok_or_else(|| Failure::new(FailureKind::Infrastructure, format!("`{pin}` is not locked yet")))?;
+            return Ok(Sourced::Pinned { pin: format!("sha256:{}", wheel.sha256), file: wheel.file.clone() });
+        }
+        if let (Some(url), Some(sha256)) = (&source.url, &source.sha256) {
+            return Ok(Sourced::Pinned { pin: format!("sha256:{}", sha256.to_lowercase()), file: file_of_url(url) });
+        }
+        let path = self.source_path(source)?;
+        let mut sources = self.sources.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let artifact = match sources.get(name) {
+            Some(artifact) => *artifact,
+            None => {
+                let missing = !path.exists();
+                let artifact = self.hash(&path).map_err(|failure| match missing {
+                    true => {
+                        Failure::new(FailureKind::Step, format!("source `{name}`: {} does not exist", path.display()))
+                    }
+                    false => failure,
+                })?;
+                sources.insert(name.to_owned(), artifact);
+                artifact
+            }
+        };
+        Ok(Sourced::Path { path, artifact })
+    }
+
+    fn source_path(&self, source: &Source) -> Result<PathBuf, Failure> {
+        let written = source.path.as_deref().unwrap_or_default();
+        let context = plan::context(&self.params, &IndexMap::new());
+        let rendered = expr::render(written, &context, Quote::Plain).map_err(bad_template)?;
+        Ok(self.project.path(&rendered))
+    }
+
+    /// A plugin by the name that `uses` gives it.
+    pub(crate) fn plugin(&self, name: &str) -> Result<Plugin, Failure> {
+        let mut plugins = self.plugins.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(plugin) = plugins.get(name) {
+            return Ok(plugin.clone());
+        }
+        let plugin = match builtin::find(name) {
+            Some(component) => Plugin { file: self.unpack(&component)?, digest: component.digest },
+            None => {
+                let path = self.project.path(name);
+                let bytes = std::fs::read(&path).map_err(|error| {
+                    Failure::new(FailureKind::Step, format!("cannot read the plugin {}: {error}", path.display()))
+                })?;
+                Plugin { digest: Digest::of(&bytes), file: path }
+            }
+        };
+        plugins.insert(name.to_owned(), plugin.clone());
+        Ok(plugin)
+    }
+
+    /// A component of the binary as a file, which the engine maps. It checks the digest when it compiles it.
+    fn unpack(&self, component: &builtin::Component) -> Result<PathBuf, Failure> {
+        let folder = self.cache.folder("plugins")?;
+        let path = folder.join(format!("{}.wasm", component.digest));
+        let there = std::fs::metadata(&path).is_ok_and(|found| found.len() == component.bytes.len() as u64);
+        if !there {
+            let aside = folder.join(format!(".{}.{}", component.digest, std::process::id()));
+            std::fs::write(&aside, component.bytes)
+                .and_then(|()| std::fs::rename(&aside, &path))
+                .map_err(|error| Failure::new(FailureKind::Infrastructure, format!("{}: {error}", path.display())))?;
+        }
+        Ok(path)
+    }
+
+    /// The WASM engine, made when the first plugin runs.
+    pub(crate) fn wasm(&self) -> Result<&WasmHost, Failure> {
+        let made =
+            self.wasm.get_or_init(|| {
+            let folder = self.cache.folder("wasm").map_err(|failure| failure.message)?;
+            WasmHost::new(&folder).map_err(|error| error.to_string())
+        });
+        made.as_ref().map_err(|error| {
+            Failure::new(FailureKind::Infrastructure, format!("cannot start the WASM engine: {error}"))
+        })
+    }
+
+    /// The lock of an environment; there since the run was made ready.
+    pub(crate) fn python_lock(&self, python: &Python) -> Result<PythonLock, Failure> {
+        let spec = python_spec(python);
+        let lock = self.lock.python(&spec.digest().to_string(), &self.platform.to_string());
+        lock.cloned()
+            .ok_or_else(|| Failure::new(FailureKind::Infrastructure, "the Python environment is not locked yet"))
+    }
+
+    /// The identity of the interpreter that a locked environment runs on, on this machine.
+    pub(crate) fn interpreter(&self, lock: &PythonLock) -> Result<String, Failure> {
+        let mut known = self.interpreters.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(identity) = known.get(&lock.python) {
+            return Ok(identity.clone());
+        }
+        let identity = python::interpreter_identity(&self.cache, lock)?;
+        known.insert(lock.python.clone(), identity.clone());
+        Ok(identity)
+    }
+
+    /// The wheel of ONNX Runtime that a step runs with.
+    pub(crate) fn runtime_pin(&self, step: &Step) -> Result<(String, WheelPin), Failure> {
+        let pin = runtime_of(step);
+        let wheel = self.lock.wheel(&pin, &self.platform.to_string()).cloned();
+        let wheel =
+            wheel.ok_or_else(|| Failure::new(FailureKind::Infrastructure, format!("`{pin}` is not locked yet")))?;
+        Ok((pin, wheel))
+    }
+
+    pub(crate) fn runtime_leaf(&self, step: &Step) -> Result<String, Failure> {
+        let (pin, wheel) = self.runtime_pin(step)?;
+        Ok(format!("{pin} sha256:{}", wheel.sha256))
+    }
+
+    /// A pinned download of a source, on disk.
+    pub(crate) async fn download(
+        &self,
+        pin: &str,
+        say: &tokio::sync::mpsc::Sender<flowrun_core::outcome::Say>,
+    ) -> Result<PathBuf, Failure> {
+        for source in self.project.program.pipeline.sources.values() {
+            let sha256 = pin.trim_start_matches("sha256:");
+            if let Some(url) = source
+                .url
+                .as_ref()
+                .filter(|_| source.sha256.as_deref().map(str::to_lowercase).as_deref() == Some(sha256))
+            {
+                return fetch::url(&self.cache, url, Some(sha256), None, say).await.map(|fetched| fetched.path);
+            }
+            let wheel =
+                source.pypi.as_ref().and_then(|pin| Some((pin, self.lock.wheel(pin, &self.platform.to_string())?)));
+            if let Some((pin, wheel)) = wheel.filter(|(_, wheel)| wheel.sha256 == sha256)
+                && let Some((name, version)) = wheel_pin(pin)
+            {
+                return fetch::wheel(&self.cache, name, version, self.platform, Some(wheel))
+                    .await
+                    .map(|(path, _)| path);
+            }
+        }
+        Err(Failure::new(FailureKind::Infrastructure, format!("nothing is pinned by {pin}")))
+    }
+
+    /// Brings bytes of the workspace into the store, where a step needs them.
+    pub(crate) fn ensure(&self, origins: &[(PathBuf, Artifact)]) -> Result<(), Failure> {
+        for (path, artifact) in origins {
+            self.store.ensure_source(path, artifact).map_err(store_failure)?;
+        }
+        Ok(())
+    }
+}
+
+/// Everything that steps of the plan need from outside and that the lock does not pin yet, is found out and pinned. Says what it does.
+pub(crate) async fn complete_lock(
+    lock: &mut Lockfile,
+    plan: &Plan,
+    project: &Project,
+    cache: &Cache,
+    platform: Platform,
+    say: &tokio::sync::mpsc::Sender<flowrun_core::outcome::Say>,
+    mut tell: impl FnMut(String),
+) -> Result<(), Failure> {
+    let text = platform.to_string();
+    let mut specs = Vec::new();
+    for step in plan.steps.iter().map(|planned| &planned.step) {
+        if let Some(python) = step.python.as_ref().filter(|_| step.run.is_some()) {
+            let spec = python_spec(python);
+            let digest = spec.digest().to_string();
+            if lock.python(&digest, &text).is_none() {
+                tell(format!("locking Python {} with {} packages", spec.version, spec.requirements.len()));
+                lock.pin_python(&digest, &text, python::lock(cache, &spec, platform, say).await?);
+            }
+            specs.push(digest);
+        }
+        if step.onnx.is_some() {
+            pin_wheel(lock, &runtime_of(step), cache, platform, &mut tell).await?;
+        }
+    }
+    lock.keep_python(&specs);
+    for pin in project.program.pipeline.sources.values().filter_map(|source| source.pypi.as_ref()) {
+        pin_wheel(lock, pin, cache, platform, &mut tell).await?;
+    }
+    Ok(())
+}
+
+async fn pin_wheel(
+    lock: &mut Lockfile,
+    pin: &str,
+    cache: &Cache,
+    platform: Platform,
+    tell: &mut impl FnMut(String),
+) -> Result<(), Failure> {
+    let text = platform.to_string();
+    let Some((name, version)) = wheel_pin(pin).filter(|_| lock.wheel(pin, &text).is_none()) else { return Ok(()) };
+    tell(format!("locking {pin}"));
+    let (_, wheel) = fetch::wheel(cache, name, version, platform, None).await?;
+    lock.pin_wheel(pin, &text, wheel);
+    Ok(())
+}
+
+fn runtime_of(step: &Step) -> String {
+    let version = step.onnx.as_ref().and_then(|onnx| onnx.runtime.as_deref()).unwrap_or(fetch::ONNXRUNTIME);
+    format!("onnxruntime=={version}")
+}
+
+fn python_spec(python: &Python) -> PythonSpec {
+    PythonSpec {
+        version: python.version.clone(),
+        requirements: python.requirements.clone(),
+        no_binary: python.no_binary.clone(),
+    }
+}
+
+/// The last part of an address as a plain file name.
+fn file_of_url(url: &str) -> String {
+    let path = url.split(['?', '#']).next().unwrap_or(url);
+    let last = path.rsplit('/').next().unwrap_or_default();
+    if flowrun_core::artifact::is_component(last) && !last.contains(':') {
+        last.to_owned()
+    } else {
+        "download".to_owned()
+    }
+}

@@ -1,0 +1,129 @@
+//! A project in a folder of its own, and the real binary run in it.
+
+#![expect(dead_code, reason = "each test program uses its own part")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value as Json;
+
+/// A hermetic project. Downloads are shared between tests and runs of the tests; nothing else is.
+pub struct Bed {
+    folder: tempfile::TempDir,
+}
+
+/// What a command said.
+pub struct Said {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Said {
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        assert_eq!(self.code, 0, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    #[track_caller]
+    pub fn fails(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        assert!(self.stderr.contains(text) || self.stdout.contains(text), "`{text}` is not in\n{}\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    pub fn json(&self) -> Json {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}:\n{}\n{}", self.stdout, self.stderr))
+    }
+}
+
+/// Where downloads of all tests are kept.
+pub fn cache() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("flowrun-cache")
+}
+
+impl Bed {
+    /// A project whose pipeline is `p.yaml`.
+    pub fn new(pipeline: &str) -> Self {
+        let folder = tempfile::tempdir().expect("tempdir");
+        std::fs::create_dir(folder.path().join(".flowrun")).expect("mkdir");
+        let bed = Self { folder };
+        bed.write("p.yaml", pipeline);
+        bed
+    }
+
+    pub fn root(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("parent")).expect("mkdir");
+        std::fs::write(path, text).expect("write");
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flowrun"));
+        command.args(args).current_dir(self.root()).stdin(Stdio::null());
+        command.env("NO_COLOR", "1").env("FLOWRUN_CACHE", cache()).env_remove("FLOWRUN_HOME").env_remove("COLUMNS");
+        command
+    }
+
+    pub fn flowrun(&self, args: &[&str]) -> Said {
+        said(self.command(args).output().expect("flowrun starts"))
+    }
+
+    /// Runs `p.yaml` and says which steps really ran, by what they themselves wrote to `ran` outside the store.
+    #[track_caller]
+    pub fn ran(&self, args: &[&str]) -> Vec<String> {
+        let _ = std::fs::remove_file(self.path("ran"));
+        let mut all = vec!["run", "p.yaml"];
+        all.extend(args);
+        self.flowrun(&all).ok();
+        self.marks()
+    }
+
+    /// The marks that steps left since `ran` was last removed, sorted.
+    pub fn marks(&self) -> Vec<String> {
+        let mut marks: Vec<String> = self.read("ran").lines().map(str::to_owned).collect();
+        marks.sort();
+        marks
+    }
+
+    /// A shell fragment by which a step leaves its mark.
+    pub fn mark(&self, name: &str) -> String {
+        format!("echo {name} >> {}", self.path("ran").display())
+    }
+}
+
+pub fn said(output: Output) -> Said {
+    Said {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Waits for something to become true.
+#[track_caller]
+pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !done() {
+        assert!(start.elapsed().as_secs() < 60, "{what} does not come");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
