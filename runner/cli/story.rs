@@ -4,9 +4,11 @@
 
 use flowrun_core::digest::Digest;
 use flowrun_core::event::{Counts, Event, Output, Reason, RunOutcome, Skip, Stamped};
-use flowrun_core::outcome::Failure;
+use flowrun_core::outcome::{Failure, FailureKind};
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
+
+use crate::show::line::width_of;
 
 /// A run.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +29,8 @@ pub(crate) struct Story {
     pub(crate) ending: Option<Ending>,
     /// The steps; instances stand in the place of their fan-out.
     pub(crate) steps: IndexMap<String, Step>,
+    /// The columns of the widest step's name.
+    pub(crate) widest: usize,
     /// What is being made ready.
     pub(crate) preparing: Option<String>,
     /// Where results lie: name and path.
@@ -102,6 +106,12 @@ pub(crate) struct Failing {
     pub(crate) tail: Vec<String>,
 }
 
+impl Failing {
+    fn is_stop(&self) -> bool {
+        self.failure.kind == FailureKind::Interrupted
+    }
+}
+
 impl Step {
     /// Whether nothing more will happen to it.
     pub(crate) fn is_over(&self) -> bool {
@@ -129,6 +139,7 @@ impl Step {
             Phase::Running(_) | Phase::Pausing(..) => "running",
             Phase::Finished(_) => "ran",
             Phase::Cached(..) => "cached",
+            Phase::Failed(failing) if failing.is_stop() => "stopped",
             Phase::Failed(_) => "failed",
             Phase::Passed => "passed",
             Phase::Skipped(_) => "skipped",
@@ -149,6 +160,7 @@ impl Story {
                 self.resumed.clone_from(resumed);
                 self.started = Some(at);
                 self.steps = steps.iter().map(|id| (id.clone(), Step::default())).collect();
+                self.measure();
             }
             Event::Preparing { what } => self.preparing = Some(what.clone()),
             Event::Published { name, path } => self.results.push((name.clone(), path.clone())),
@@ -216,14 +228,24 @@ impl Story {
             steps.extend(instances.iter().map(|instance| (instance.clone(), Step::default())));
         }
         self.steps = steps;
+        self.measure();
     }
 
-    /// Failed steps that the run did not overlook, in order.
+    fn measure(&mut self) {
+        self.widest = self.steps.keys().map(|name| width_of(name)).max().unwrap_or(0);
+    }
+
+    /// Failed steps that the run did not overlook, in order; not those that were only stopped.
     pub(crate) fn failed(&self) -> impl Iterator<Item = (&str, &Failing)> + Clone {
         self.steps.iter().filter_map(|(name, step)| match &step.phase {
-            Phase::Failed(failing) if !failing.tolerated => Some((name.as_str(), &**failing)),
+            Phase::Failed(failing) if !failing.tolerated && !failing.is_stop() => Some((name.as_str(), &**failing)),
             _ => None,
         })
+    }
+
+    /// How many steps were stopped while they ran.
+    pub(crate) fn stopped(&self) -> usize {
+        self.steps.values().filter(|step| matches!(&step.phase, Phase::Failed(failing) if failing.is_stop())).count()
     }
 
     /// Steps that did not run because `failed` failed, directly or by others that were skipped for it.
@@ -261,7 +283,6 @@ impl Step {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use flowrun_core::outcome::FailureKind;
 
     pub(crate) fn started(steps: &[&str]) -> Event {
         Event::RunStarted {

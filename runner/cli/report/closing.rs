@@ -15,7 +15,7 @@ const MOST_VALUES: usize = 8;
 
 /// All of it; `again` is the command that takes the run up.
 pub(super) fn lines(story: &Story, again: &[String]) -> Vec<Line> {
-    let Some(ending) = story.ending else { return Vec::new() };
+    let Some(ending) = story.ending else { return unfinished(story, again) };
     let mut lines = Vec::new();
     for (step, failing) in story.failed().take(MOST_FAILURES) {
         lines.push(Line::new());
@@ -29,11 +29,25 @@ pub(super) fn lines(story: &Story, again: &[String]) -> Vec<Line> {
     lines.push(Line::new());
     lines.push(verdict(story, ending.outcome, &ending.counts, ending.took_ms));
     lines.extend(results(story, ending.outcome == RunOutcome::Succeeded));
-    if ending.outcome != RunOutcome::Succeeded && !story.run.is_empty() {
-        let again = quote::command(again.iter().map(String::as_str));
-        lines.push(labelled("go on with", &again));
+    if ending.outcome != RunOutcome::Succeeded {
+        lines.push(go_on(again));
     }
     lines
+}
+
+/// After a run that was not waited for.
+fn unfinished(story: &Story, again: &[String]) -> Vec<Line> {
+    if story.run.is_empty() {
+        return Vec::new();
+    }
+    let killed = story.steps.values().filter(|step| step.is_active()).count();
+    let verdict =
+        Line::new().with(Tone::Warn, &story.pipeline).plain(format!(": killed {}", count(killed, "running step")));
+    vec![Line::new(), verdict, go_on(again)]
+}
+
+fn go_on(again: &[String]) -> Line {
+    labelled("go on with", &quote::command(again.iter().map(String::as_str)))
 }
 
 fn failure(story: &Story, step: &str, failing: &Failing) -> Vec<Line> {
@@ -50,9 +64,9 @@ fn failure(story: &Story, step: &str, failing: &Failing) -> Vec<Line> {
         lines.push(Line::new().dim("  │"));
         lines.extend(failing.tail.iter().map(|text| Line::new().dim("  │ ").plain(text)));
         lines.push(Line::new().dim("  │"));
+        let logs = quote::command(["flowrun", "logs", &story.run, step]);
+        lines.push(labelled("whole log", &logs));
     }
-    let logs = quote::command(["flowrun", "logs", &story.run, step]);
-    lines.push(labelled("whole log", &logs));
     let skipped = story.skipped_for(step);
     if !skipped.is_empty() {
         lines.push(labelled("skipped", &names(&skipped)));
@@ -93,8 +107,10 @@ fn verdict(story: &Story, outcome: RunOutcome, counts: &Counts, took_ms: u64) ->
 
 fn tally(story: &Story, counts: &Counts) -> String {
     let passed = story.steps.values().filter(|step| matches!(step.phase, Phase::Passed)).count();
+    let stopped = story.stopped();
     let parts = [
-        (counts.failed, "failed"),
+        (counts.failed.saturating_sub(stopped), "failed"),
+        (stopped, "stopped"),
         (counts.ran, "ran"),
         (counts.cached, "cached"),
         (passed, "passed"),

@@ -1,11 +1,12 @@
 //! What the terminal shows of a run: the lines that stay, and the small region below them that is drawn again and again.
 //! Pure: a function of the story, the time and the size.
 
-use flowrun_core::event::Event;
+use flowrun_core::event::{Event, Skip};
+use flowrun_core::outcome::FailureKind;
 
 use super::Stage;
 use crate::show::amount::{count, duration, elapsed, grouped};
-use crate::show::line::{Line, Tone, width_of};
+use crate::show::line::{Line, Tone};
 use crate::show::reason;
 use crate::story::{Phase, Step, Story};
 
@@ -20,7 +21,7 @@ const TIME: usize = 7;
 
 /// How wide names are shown.
 pub(super) fn name_width(story: &Story) -> usize {
-    story.steps.keys().map(|name| width_of(name)).max().unwrap_or(0).min(WIDEST_NAME)
+    story.widest.min(WIDEST_NAME)
 }
 
 /// The region: running steps, at most as many as fit, and a line about the whole. Every line fits `width`.
@@ -154,6 +155,9 @@ pub(super) fn kept(event: &Event, story: &Story) -> Option<Line> {
             let why = story.steps.get(step).map(|step| reason::line(&step.reasons)).unwrap_or_default();
             timed(Tone::Good, "✓", step, *took_ms).dim("  ").dim(why)
         }
+        Event::Failed { step, took_ms, failure, .. } if failure.kind == FailureKind::Interrupted => {
+            timed(Tone::Warn, "-", step, *took_ms).dim("  stopped")
+        }
         Event::Failed { step, took_ms, failure, tolerated, .. } => {
             let (tone, glyph) = if *tolerated { (Tone::Warn, "!") } else { (Tone::Bad, "✗") };
             let line = timed(tone, glyph, step, *took_ms).plain("  ").plain(first_line(&failure.message));
@@ -165,6 +169,7 @@ pub(super) fn kept(event: &Event, story: &Story) -> Option<Line> {
             .plain(first_line(&failure.message))
             .dim(format!("  attempt {attempt}")),
         Event::Passed { step } => line(Tone::Good, "✓", step).right(Tone::Dim, "passed", TIME),
+        Event::Skipped { why: Skip::Stopped | Skip::LeftOut, .. } => return None,
         Event::Skipped { step, why } => {
             line(Tone::Dim, "-", step).right(Tone::Dim, "skipped", TIME).dim("  ").dim(reason::skip(why))
         }

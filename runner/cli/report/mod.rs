@@ -91,8 +91,8 @@ impl Reporter {
             crate::output::say_lines(&closing::lines(story, again));
         }
         let failures: Vec<&Failure> = story.failed().map(|(_, failing)| &failing.failure).collect();
-        // A run that never said how it ended is none of the pipeline's doing.
-        story.ending.map_or(Exit::Bug, |ending| exit::of_run(ending.outcome, failures.iter().copied()))
+        // A run that never said how it ended was not waited for.
+        story.ending.map_or(Exit::Interrupted, |ending| exit::of_run(ending.outcome, failures.iter().copied()))
     }
 
     fn story(&self) -> &Story {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use flowrun_core::event::{Event, Stamped};
+use flowrun_core::event::{Event, Skip, Stamped};
+use flowrun_core::outcome::FailureKind;
 
 use super::{MOST_LISTED, Stage, Stopping, now};
 use crate::output;
@@ -111,12 +112,16 @@ fn told(event: &Event, story: &Story) -> Option<Line> {
             .plain(&failure.message)
             .dim(format!("  again in {}", duration(*delay_ms))),
         Event::Finished { step, took_ms, .. } => about(story, "done", Tone::Good, step).plain(duration(*took_ms)),
+        Event::Failed { step, failure, took_ms, .. } if failure.kind == FailureKind::Interrupted => {
+            about(story, "stop", Tone::Warn, step).plain(duration(*took_ms))
+        }
         Event::Failed { step, failure, took_ms, tolerated, .. } => {
             let line = about(story, "fail", if *tolerated { Tone::Warn } else { Tone::Bad }, step);
             let line = line.plain(format!("{}  {}", duration(*took_ms), failure.message));
             if *tolerated { line.dim("  (the run goes on)") } else { line }
         }
         Event::Passed { step } => words("pass", Tone::Good, step),
+        Event::Skipped { why: Skip::Stopped | Skip::LeftOut, .. } => return None,
         Event::Skipped { step, why } => about(story, "skip", Tone::Dim, step).dim(reason::skip(why)),
         Event::Progress { .. } | Event::Line { .. } | Event::Metric { .. } => return None,
         Event::Published { .. } | Event::RunFinished { .. } => return None,

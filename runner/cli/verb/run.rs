@@ -1,5 +1,7 @@
 //! `flowrun run`: runs what has to run.
 
+use std::time::Duration;
+
 use clap::Args;
 use flowrun_engine::run::{self, Options, Stop};
 use tokio::signal::unix::{SignalKind, signal};
@@ -64,13 +66,16 @@ impl Run {
         let ran = runtime.block_on(async {
             let stop = Stop::new();
             let listener = tokio::spawn(listen(stop.clone(), stopping));
-            let ran = run::run(&project, options, &mut reporter, stop).await;
-            listener.abort();
-            ran
+            tokio::select! {
+                ran = run::run(&project, options, &mut reporter, stop) => Some(ran),
+                _ = listener => None,
+            }
         });
-        // Whatever a thread still does for this run is of no use to anyone.
+        // Whatever a thread still does for this run is of no use to anyone; what it started ends with this process.
         runtime.shutdown_background();
-        ran?;
+        if let Some(ran) = ran {
+            ran?;
+        }
         Ok(reporter.close(&again))
     }
 
@@ -84,12 +89,16 @@ impl Run {
     }
 }
 
-/// Hears the signals that ask to stop: the first kindly, the second surely.
+/// How long a run that was told to end at once may take to say so.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// Hears the signals that ask to stop: the first kindly, the second surely. Ends when the run is not to be waited for any longer.
 async fn listen(stop: Stop, stopping: Stopping) {
     let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
     let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = (signal(kinds[0]), signal(kinds[1]), signal(kinds[2]))
     else {
-        return;
+        // Without handlers a signal ends the process, and with it what it started.
+        return std::future::pending().await;
     };
     loop {
         tokio::select! {
@@ -98,7 +107,10 @@ async fn listen(stop: Stop, stopping: Stopping) {
             _ = hangup.recv() => {}
         }
         match stopping.advance() {
-            Stage::Forced => stop.force(),
+            Stage::Forced => {
+                stop.force();
+                return tokio::time::sleep(LAST_WORDS).await;
+            }
             Stage::Going | Stage::Asked => stop.ask(),
         }
     }
