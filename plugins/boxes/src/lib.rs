@@ -1,0 +1,14 @@
+//! What the box plugins share: the folder of pictures with boxes that goes from step to step, the pictures themselves, and
+//! the loose files (folders, tars) that such a data set is found in.
+//!
+//! It does not know what is a flaw (`boxes-check`) nor what is done to a picture (`boxes-augment`).
+
+pub mod catalog;
+pub mod dataset;
+pub mod picture;
+pub mod rect;
+
+pub use catalog::{Catalog, File};
+pub use dataset::{Dataset, Entry, Labelled, Split};
+pub use picture::{Picture, Unreadable};
+pub use rect::Rect;

@@ -1,0 +1,351 @@
+//! Pictures in memory: JPEG and PNG in, JPEG out, cut and scaled. It does not know of files.
+
+use crate::Rect;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+/// The longest side read. Photographs are below 12,000; a component has at most 4 GiB for everything.
+pub const MAX_SIDE: u32 = 16_384;
+/// The most pixels read (64 Mi, 192 MiB decoded): two such pictures must fit in a component's memory.
+pub const MAX_PIXELS: u64 = 64 << 20;
+
+/// Why a picture cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// Neither a JPEG nor a PNG by its first bytes.
+    #[error("neither a JPEG nor a PNG picture")]
+    Format,
+    /// The end is missing.
+    #[error("the file ends in the middle of the picture")]
+    Truncated,
+    /// A side of 0, or more than is read.
+    #[error("{width} x {height} pixels, of which {MAX_SIDE} a side and {MAX_PIXELS} in all can be read")]
+    Size {
+        /// Pixels across.
+        width: u64,
+        /// Pixels down.
+        height: u64,
+    },
+    /// The decoder's or the encoder's complaint.
+    #[error("{0}")]
+    Damaged(String),
+}
+
+/// A picture: 8 bits of red, green and blue a pixel, row by row from the top left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    width: u32,
+    height: u32,
+    rgb: Vec<u8>,
+}
+
+impl Picture {
+    /// A picture of one colour; `None` where it has no pixels or too many.
+    #[must_use]
+    pub fn plain(width: u32, height: u32, colour: [u8; 3]) -> Option<Self> {
+        check_size(u64::from(width), u64::from(height)).ok()?;
+        let pixels = usize::try_from(u64::from(width) * u64::from(height)).ok()?;
+        Some(Self { width, height, rgb: colour.repeat(pixels) })
+    }
+
+    /// Reads a JPEG or PNG file's bytes.
+    ///
+    /// # Errors
+    /// [`Unreadable`]; never panics, and takes no more memory than [`MAX_PIXELS`] ask for.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        if bytes.starts_with(&[0xFF, 0xD8, 0xFF]) {
+            decode_jpeg(bytes)
+        } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
+            decode_png(bytes)
+        } else {
+            Err(Unreadable::Format)
+        }
+    }
+
+    /// Writes a JPEG file's bytes, `quality` 1 to 100.
+    ///
+    /// # Errors
+    /// [`Unreadable::Damaged`] where the encoder refuses.
+    pub fn encode_jpeg(&self, quality: u8) -> Result<Vec<u8>, Unreadable> {
+        let mut bytes = Vec::with_capacity(self.rgb.len() / 8);
+        let side = |side: u32| u16::try_from(side).map_err(|error| Unreadable::Damaged(error.to_string()));
+        jpeg_encoder::Encoder::new(&mut bytes, quality)
+            .encode(&self.rgb, side(self.width)?, side(self.height)?, jpeg_encoder::ColorType::Rgb)
+            .map_err(|error| Unreadable::Damaged(error.to_string()))?;
+        Ok(bytes)
+    }
+
+    /// Pixels across.
+    #[must_use]
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Pixels down.
+    #[must_use]
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// All pixels' bytes: red, green, blue, red, ...
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.rgb
+    }
+
+    /// All pixels' bytes, to change.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.rgb
+    }
+
+    /// The pixels, row by row.
+    pub fn pixels(&self) -> impl Iterator<Item = [u8; 3]> {
+        self.rgb.as_chunks::<3>().0.iter().copied()
+    }
+
+    /// Mirrors left to right.
+    pub fn flip(&mut self) {
+        for row in self.rgb.chunks_exact_mut(self.width as usize * 3) {
+            row.as_chunks_mut::<3>().0.reverse();
+        }
+    }
+
+    /// The part inside `crop`, scaled to `width` x `height`: averaged over areas where it shrinks, bilinear where it grows.
+    /// `None` where the crop or the result has no pixels, or too many.
+    #[must_use]
+    pub fn resized(&self, crop: &Rect, width: u32, height: u32) -> Option<Self> {
+        let crop = crop.clipped(&Rect::whole(self.width, self.height));
+        if crop.area() == 0 || check_size(u64::from(width), u64::from(height)).is_err() {
+            return None;
+        }
+        let columns = taps(crop.xmin, crop.width(), width);
+        let rows = taps(crop.ymin, crop.height(), height);
+        let mut rgb = Vec::with_capacity(width as usize * height as usize * 3);
+        let stride = self.width as usize * 3;
+        let mut line = vec![0.0_f32; stride];
+        for row in &rows {
+            line.fill(0.0);
+            for (source, weight) in row.pixels() {
+                for (sum, byte) in line.iter_mut().zip(&self.rgb[source * stride..]) {
+                    *sum += f32::from(*byte) * weight;
+                }
+            }
+            let pixels = line.as_chunks::<3>().0;
+            for column in &columns {
+                let mut sum = [0.5_f32; 3];
+                for (source, weight) in column.pixels() {
+                    for (sum, value) in sum.iter_mut().zip(pixels[source]) {
+                        *sum += value * weight;
+                    }
+                }
+                rgb.extend(sum.map(to_byte));
+            }
+        }
+        Some(Self { width, height, rgb })
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float to integer cast saturates")]
+fn to_byte(value: f32) -> u8 {
+    value as u8
+}
+
+/// Which source pixels one target pixel is made of: `weights` for those from `first` on. They sum to 1.
+struct Taps {
+    first: usize,
+    weights: Vec<f32>,
+}
+
+impl Taps {
+    fn pixels(&self) -> impl Iterator<Item = (usize, f32)> {
+        self.weights.iter().enumerate().map(|(index, weight)| (self.first + index, *weight))
+    }
+}
+
+/// A triangle filter, one source pixel wide at least: Pillow's `BILINEAR`.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "positions are at least 0 and below 2^24"
+)]
+fn taps(origin: i32, from: u32, to: u32) -> Vec<Taps> {
+    let origin = usize::try_from(origin).unwrap_or(0);
+    let (from, scale) = (from as usize, from as f32 / to as f32);
+    let reach = scale.max(1.0);
+    (0..to)
+        .map(|target| {
+            let centre = (target as f32 + 0.5) * scale;
+            let first = ((centre - reach + 0.5).max(0.0) as usize).min(from - 1);
+            let last = ((centre + reach + 0.5) as usize).clamp(first + 1, from);
+            let weight = |source: usize| (1.0 - ((source as f32 + 0.5 - centre) / reach).abs()).max(0.0);
+            let mut weights: Vec<f32> = (first..last).map(weight).collect();
+            let sum: f32 = weights.iter().sum();
+            if sum > 0.0 {
+                weights.iter_mut().for_each(|weight| *weight /= sum);
+            } else {
+                weights.truncate(1);
+                weights.fill(1.0);
+            }
+            Taps { first: origin + first, weights }
+        })
+        .collect()
+}
+
+fn check_size(width: u64, height: u64) -> Result<(), Unreadable> {
+    let good = (1..=u64::from(MAX_SIDE)).contains(&width)
+        && (1..=u64::from(MAX_SIDE)).contains(&height)
+        && width * height <= MAX_PIXELS;
+    if good { Ok(()) } else { Err(Unreadable::Size { width, height }) }
+}
+
+fn decode_jpeg(bytes: &[u8]) -> Result<Picture, Unreadable> {
+    if !jpeg_is_whole(bytes) {
+        return Err(Unreadable::Truncated);
+    }
+    let damaged = |error: zune_jpeg::errors::DecodeErrors| Unreadable::Damaged(error.to_string());
+    let options = DecoderOptions::default()
+        .jpeg_set_out_colorspace(ColorSpace::RGB)
+        .set_max_width(usize::from(u16::MAX))
+        .set_max_height(usize::from(u16::MAX));
+    let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    decoder.decode_headers().map_err(damaged)?;
+    let (width, height) = decoder.dimensions().ok_or(Unreadable::Format)?;
+    check_size(width as u64, height as u64)?;
+    let rgb = decoder.decode().map_err(damaged)?;
+    whole(width as u64, height as u64, rgb)
+}
+
+/// Walks a JPEG's markers to its end: a decoder fills what is missing with grey and says nothing.
+fn jpeg_is_whole(bytes: &[u8]) -> bool {
+    let mut at = 2;
+    loop {
+        let Some(&[prefix, marker]) = bytes.get(at..at + 2) else { return false };
+        match (prefix, marker) {
+            (0xFF, 0xD9) => return true,
+            (0xFF, 0xFF) => at += 1,
+            // In a scan's data: a stuffed zero, a restart, or a plain byte.
+            (0xFF, 0x00 | 0x01 | 0xD0..=0xD7) => at += 2,
+            (0xFF, _) => {
+                let Some(&[high, low]) = bytes.get(at + 2..at + 4) else { return false };
+                at += 2 + usize::from(u16::from_be_bytes([high, low]));
+            }
+            _ => at += 1,
+        }
+    }
+}
+
+fn decode_png(bytes: &[u8]) -> Result<Picture, Unreadable> {
+    let damaged = |error: png::DecodingError| match error {
+        png::DecodingError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Unreadable::Truncated
+        }
+        error => Unreadable::Damaged(error.to_string()),
+    };
+    let limits = png::Limits { bytes: 256 << 20 };
+    let mut decoder = png::Decoder::new_with_limits(std::io::Cursor::new(bytes), limits);
+    decoder.set_transformations(png::Transformations::normalize_to_color8());
+    let mut reader = decoder.read_info().map_err(damaged)?;
+    let (width, height) = reader.info().size();
+    check_size(u64::from(width), u64::from(height))?;
+    let size = reader.output_buffer_size().ok_or(Unreadable::Damaged("too large".into()))?;
+    let mut data = vec![0; size];
+    let frame = reader.next_frame(&mut data).map_err(damaged)?;
+    data.truncate(frame.buffer_size());
+    let rgb = match frame.color_type {
+        png::ColorType::Grayscale => data.iter().flat_map(|grey| [*grey; 3]).collect(),
+        png::ColorType::GrayscaleAlpha => data.as_chunks::<2>().0.iter().flat_map(|[grey, _]| [*grey; 3]).collect(),
+        png::ColorType::Rgb => data,
+        png::ColorType::Rgba => data.as_chunks::<4>().0.iter().flat_map(|[r, g, b, _]| [*r, *g, *b]).collect(),
+        png::ColorType::Indexed => return Err(Unreadable::Damaged("a palette that was not expanded".into())),
+    };
+    whole(u64::from(width), u64::from(height), rgb)
+}
+
+/// A picture whose bytes are as many as its sides say.
+fn whole(width: u64, height: u64, rgb: Vec<u8>) -> Result<Picture, Unreadable> {
+    let side = |side: u64| u32::try_from(side).map_err(|_| Unreadable::Size { width, height });
+    if rgb.len() as u64 == width * height * 3 {
+        Ok(Picture { width: side(width)?, height: side(height)?, rgb })
+    } else {
+        Err(Unreadable::Damaged(format!("{} bytes for {width} x {height} pixels", rgb.len())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn halves() -> Picture {
+        let mut picture = Picture::plain(64, 48, [200, 30, 40]).expect("a size within limits");
+        for row in picture.bytes_mut().chunks_exact_mut(64 * 3) {
+            row[..32 * 3].as_chunks_mut::<3>().0.fill([10, 160, 60]);
+        }
+        picture
+    }
+
+    #[test]
+    fn a_jpeg_comes_back_nearly_the_same() {
+        let picture = halves();
+        let again = Picture::decode(&picture.encode_jpeg(95).expect("encodes")).expect("decodes");
+        assert_eq!((again.width(), again.height()), (64, 48));
+        let far = picture.bytes().iter().zip(again.bytes()).filter(|(a, b)| a.abs_diff(**b) > 24).count();
+        assert!(far < picture.bytes().len() / 20, "{far} bytes differ");
+    }
+
+    #[test]
+    fn every_cut_of_a_file_is_refused_without_a_panic() {
+        let jpeg = halves().encode_jpeg(80).expect("encodes");
+        for length in 0..jpeg.len() {
+            assert!(Picture::decode(&jpeg[..length]).is_err(), "{length} of {} bytes", jpeg.len());
+        }
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 64, 48);
+        encoder.set_color(png::ColorType::Rgb);
+        let mut writer = encoder.write_header().expect("a header");
+        writer.write_image_data(halves().bytes()).expect("data");
+        writer.finish().expect("an end");
+        assert_eq!(Picture::decode(&bytes).expect("decodes"), halves());
+        assert!(Picture::decode(&bytes[..bytes.len() / 2]).is_err());
+    }
+
+    #[test]
+    fn flipped_bytes_never_panic() {
+        let jpeg = halves().encode_jpeg(80).expect("encodes");
+        for at in 0..jpeg.len() {
+            let mut damaged = jpeg.clone();
+            damaged[at] ^= 0xFF;
+            drop(Picture::decode(&damaged));
+        }
+    }
+
+    #[test]
+    fn a_huge_size_in_the_header_is_refused() {
+        let mut jpeg = halves().encode_jpeg(80).expect("encodes");
+        let start = jpeg.windows(2).position(|pair| pair == [0xFF, 0xC0]).expect("a frame header");
+        jpeg[start + 5..start + 9].fill(0xFF);
+        assert_eq!(Picture::decode(&jpeg), Err(Unreadable::Size { width: 65535, height: 65535 }));
+    }
+
+    #[test]
+    fn resizing_keeps_plain_colours_and_places() {
+        let picture = halves();
+        let small = picture.resized(&Rect::whole(64, 48), 16, 12).expect("resizes");
+        assert_eq!(small.pixels().next(), Some([10, 160, 60]));
+        assert_eq!(small.pixels().last(), Some([200, 30, 40]));
+        let right = picture.resized(&Rect::new(32, 0, 64, 48), 100, 100).expect("resizes");
+        assert!(right.pixels().all(|pixel| pixel == [200, 30, 40]));
+        assert_eq!(picture.resized(&Rect::whole(64, 48), 64, 48).expect("resizes"), picture);
+        assert!(picture.resized(&Rect::new(70, 0, 90, 10), 8, 8).is_none());
+    }
+
+    #[test]
+    fn flipping_twice_changes_nothing() {
+        let mut picture = halves();
+        picture.flip();
+        assert_ne!(picture, halves());
+        picture.flip();
+        assert_eq!(picture, halves());
+    }
+}
