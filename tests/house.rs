@@ -37,6 +37,14 @@ fn the_schema_is_generated_from_the_types() {
 }
 
 #[test]
+fn the_reference_and_the_exit_codes_are_generated_too() {
+    let said = support::Bed::new("").flowrun(&["schema", "--markdown"]).ok();
+    is_generated("docs/reference.md", &said.stdout);
+    let said = support::Bed::new("").flowrun(&["exit-codes"]).ok();
+    is_generated("docs/exit-codes.md", &format!("# Exit codes\n\n```text\n{}\n```\n", said.stdout.trim_end()));
+}
+
+#[test]
 fn core_decides_and_does_nothing() {
     for path in sources(&root().join("runner/core/src")) {
         let text = std::fs::read_to_string(&path).expect("read");

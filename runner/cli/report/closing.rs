@@ -29,7 +29,9 @@ pub(super) fn lines(story: &Story, again: &[String]) -> Vec<Line> {
     lines.push(Line::new());
     lines.push(verdict(story, ending.outcome, &ending.counts, ending.took_ms));
     lines.extend(results(story, ending.outcome == RunOutcome::Succeeded));
-    if ending.outcome != RunOutcome::Succeeded {
+    // Only gates that closed: they would close again.
+    let gates = ending.outcome == RunOutcome::Failed && story.failed().all(|(name, _)| story.steps[name].key.is_none());
+    if ending.outcome != RunOutcome::Succeeded && !gates {
         lines.push(go_on(again));
     }
     lines
@@ -96,9 +98,9 @@ fn verdict(story: &Story, outcome: RunOutcome, counts: &Counts, took_ms: u64) ->
         RunOutcome::Failed => Tone::Bad,
         RunOutcome::Interrupted => Tone::Warn,
     };
-    let stopped = if outcome == RunOutcome::Interrupted { "stopped after " } else { "in " };
+    let stopped = if outcome == RunOutcome::Interrupted { ", interrupted after " } else { " in " };
     Line::new().with(tone, &story.pipeline).plain(format!(
-        ": {}: {} {stopped}{}",
+        ": {}: {}{stopped}{}",
         count(story.steps.len(), "step"),
         tally(story, counts),
         duration(took_ms)
@@ -107,9 +109,10 @@ fn verdict(story: &Story, outcome: RunOutcome, counts: &Counts, took_ms: u64) ->
 
 fn tally(story: &Story, counts: &Counts) -> String {
     let passed = story.steps.values().filter(|step| matches!(step.phase, Phase::Passed)).count();
-    let stopped = story.stopped();
+    let (stopped, tolerated) = (story.stopped(), story.tolerated());
     let parts = [
-        (counts.failed.saturating_sub(stopped), "failed"),
+        (counts.failed.saturating_sub(stopped + tolerated), "failed"),
+        (tolerated, "failed but tolerated"),
         (stopped, "stopped"),
         (counts.ran, "ran"),
         (counts.cached, "cached"),
@@ -142,6 +145,7 @@ fn results(story: &Story, values: bool) -> Vec<Line> {
 mod tests {
     use super::*;
     use crate::story::tests::{failed, started, story};
+    use flowrun_core::digest::Digest;
     use flowrun_core::event::{Event, Skip};
 
     fn texts(lines: &[Line]) -> String {
@@ -157,6 +161,7 @@ mod tests {
         let counts = Counts { ran: 0, cached: 1, failed: 1, skipped: 1 };
         let story = story([
             (0, started(&["check", "train[s=1]", "report"])),
+            (1, Event::Missed { step: "train[s=1]".into(), key: Some(Digest::of(b"k")), reasons: Vec::new() }),
             (1, failed("train[s=1]")),
             (2, Event::Skipped { step: "report".into(), why: Skip::Failed { step: "train".into() } }),
             (3, finished(RunOutcome::Failed, counts)),

@@ -1,7 +1,7 @@
 //! What the terminal shows of a run: the lines that stay, and the small region below them that is drawn again and again.
 //! Pure: a function of the story, the time and the size.
 
-use flowrun_core::event::{Event, Skip};
+use flowrun_core::event::{Event, Reason, Skip};
 use flowrun_core::outcome::FailureKind;
 
 use super::Stage;
@@ -65,7 +65,7 @@ fn running_line(name: &str, step: &Step, now: u64, names: usize, width: usize) -
         Some((done, total, _)) if *total > 0 && width >= line.width() + BAR + 12 => {
             line.join(bar(*done, *total)).plain("  ").plain(doing(step).unwrap_or_default())
         }
-        _ => line.dim(doing(step).unwrap_or_default()),
+        _ => line.dim(doing(step).unwrap_or_else(|| reason::line(&step.reasons))),
     }
 }
 
@@ -73,7 +73,9 @@ fn running_line(name: &str, step: &Step, now: u64, names: usize, width: usize) -
 fn below(step: &Step) -> Option<String> {
     match (&step.progress, &step.said) {
         (Some(_), Some(said)) => Some(said.clone()),
-        _ if step.reasons.is_empty() => None,
+        (None, None) => None,
+        // That there is no earlier result tells nothing of what changed.
+        _ if matches!(step.reasons.as_slice(), [] | [Reason::New]) => None,
         _ => Some(reason::line(&step.reasons)),
     }
 }
@@ -160,7 +162,10 @@ pub(super) fn kept(event: &Event, story: &Story) -> Option<Line> {
         }
         Event::Failed { step, took_ms, failure, tolerated, .. } => {
             let (tone, glyph) = if *tolerated { (Tone::Warn, "!") } else { (Tone::Bad, "✗") };
-            let line = timed(tone, glyph, step, *took_ms).plain("  ").plain(first_line(&failure.message));
+            // A gate closes at once.
+            let time = if *took_ms == 0 { String::new() } else { duration(*took_ms) };
+            let line =
+                line(tone, glyph, step).right(Tone::Plain, time, TIME).plain("  ").plain(first_line(&failure.message));
             if *tolerated { line.dim("  the run goes on") } else { line }
         }
         Event::Retrying { step, attempt, failure, .. } => line(Tone::Warn, "↻", step)
@@ -185,7 +190,6 @@ fn first_line(text: &str) -> &str {
 mod tests {
     use super::*;
     use crate::story::tests::{failed, started, story};
-    use flowrun_core::event::Reason;
 
     fn busy(steps: usize) -> Story {
         let names: Vec<String> = (0..steps).map(|n| format!("step{n}")).collect();
@@ -208,9 +212,11 @@ mod tests {
     fn a_running_step_shows_its_bar_its_words_and_why_it_runs() {
         let mut story = busy(1);
         let shown = texts(&frame(&story, 13_300, 80, 24, Stage::Going));
-        assert_eq!(shown[0], "  ⠸ step0    12 s  ");
-        assert_eq!(shown[1].trim(), "never ran here");
-        assert_eq!(shown[2], "    0/1 done · 1 running · 13 s");
+        assert_eq!(shown, ["  ⠸ step0    12 s  never ran here", "    0/1 done · 1 running · 13 s"]);
+        story.steps[0].reasons = vec![Reason::Forced];
+        story.steps[0].said = Some("epoch 1".into());
+        let shown = texts(&frame(&story, 13_300, 80, 24, Stage::Going));
+        assert_eq!(shown[..2], ["  ⠸ step0    12 s  epoch 1", "                   forced"]);
         story.steps[0].progress = Some((1, 4, "epochs".into()));
         story.steps[0].said = Some("loss 0.4".into());
         let shown = texts(&frame(&story, 13_300, 80, 24, Stage::Going));

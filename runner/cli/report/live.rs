@@ -52,8 +52,7 @@ pub(crate) struct Live {
 
 impl Live {
     /// A reporter that also tells of stopping.
-    pub(crate) fn new(stopping: Stopping) -> Self {
-        let story = Story::default();
+    pub(crate) fn new(stopping: Stopping, story: Story) -> Self {
         let colour = output::err_is_coloured();
         Self { story, stopping, colour, drawn: Vec::new(), kept: Vec::new(), cached: 0, begun: false }
     }

@@ -68,15 +68,17 @@ pub(crate) enum Reporter {
 }
 
 impl Reporter {
-    /// The one that fits: `json` where it was asked for, else by what standard error is.
-    pub(crate) fn new(json: bool, stopping: Stopping) -> Self {
+    /// The one that fits: `json` where it was asked for, else by what standard error is. `fans_out` is whether names of
+    /// instances will come, so that what is shown before them stands under what is shown after.
+    pub(crate) fn new(json: bool, stopping: Stopping, fans_out: bool) -> Self {
+        let story = Story { least: if fans_out { NAMES_OF_INSTANCES } else { 0 }, ..Story::default() };
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         if json {
             Self::Json(json::Json::default())
         } else if io::stderr().is_terminal() && !dumb {
-            Self::Live(Box::new(live::Live::new(stopping)))
+            Self::Live(Box::new(live::Live::new(stopping, story)))
         } else {
-            Self::Plain(plain::Plain::new(stopping))
+            Self::Plain(plain::Plain::new(stopping, story))
         }
     }
 
@@ -127,6 +129,9 @@ pub(crate) fn now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
+
+/// The columns of names such as `train[seed=1]`.
+const NAMES_OF_INSTANCES: usize = 14;
 
 /// With more steps than this, those that were cached are counted and not listed one by one.
 const MOST_LISTED: usize = 40;

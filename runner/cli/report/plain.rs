@@ -26,8 +26,8 @@ pub(crate) struct Plain {
 
 impl Plain {
     /// A reporter that also tells of stopping.
-    pub(crate) fn new(stopping: Stopping) -> Self {
-        Self { story: Story::default(), stopping, said: Stage::Going, signs: BTreeMap::new(), cached: 0 }
+    pub(crate) fn new(stopping: Stopping, story: Story) -> Self {
+        Self { story, stopping, said: Stage::Going, signs: BTreeMap::new(), cached: 0 }
     }
 
     /// The run so far.
@@ -117,7 +117,9 @@ fn told(event: &Event, story: &Story) -> Option<Line> {
         }
         Event::Failed { step, failure, took_ms, tolerated, .. } => {
             let line = about(story, "fail", if *tolerated { Tone::Warn } else { Tone::Bad }, step);
-            let line = line.plain(format!("{}  {}", duration(*took_ms), failure.message));
+            // A gate closes at once.
+            let line = if *took_ms == 0 { line } else { line.plain(duration(*took_ms)).plain("  ") };
+            let line = line.plain(&failure.message);
             if *tolerated { line.dim("  (the run goes on)") } else { line }
         }
         Event::Passed { step } => words("pass", Tone::Good, step),

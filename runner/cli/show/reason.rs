@@ -42,7 +42,10 @@ fn changed(difference: &Difference, detail: &[String]) -> String {
             return format!("{leaf}: {old} → {new}");
         }
         return match detail {
-            [] => format!("{leaf} changed"),
+            [] => match excerpts(old, new) {
+                Some((old, new)) => format!("{leaf}: {old} → {new}"),
+                None => format!("{leaf} changed"),
+            },
             [only] => format!("{leaf}: {only}"),
             [first, rest @ ..] => format!("{leaf}: {first} (and {} more)", rest.len()),
         };
@@ -61,6 +64,29 @@ fn brief(leaf: &Leaf) -> Option<&str> {
         Leaf::Text(text) if !text.contains('\n') && text.chars().count() <= LONGEST && !is_digest(text) => Some(text),
         _ => None,
     }
+}
+
+/// What differs between two long texts, with the words around it, where it is one place.
+fn excerpts(old: &Leaf, new: &Leaf) -> Option<(String, String)> {
+    let (Leaf::Text(old), Leaf::Text(new)) = (old, new) else { return None };
+    if is_digest(old) || is_digest(new) {
+        return None;
+    }
+    let (old, new): (Vec<char>, Vec<char>) = (old.chars().collect(), new.chars().collect());
+    let shorter = old.len().min(new.len());
+    let same = |(a, b): &(&char, &char)| a == b;
+    let before = old.iter().zip(&new).take_while(same).count();
+    let after = old.iter().rev().zip(new.iter().rev()).take(shorter - before).take_while(same).count();
+    // Whole words: back to the last blank before the difference, on to the first blank after it.
+    let start = old[..before].iter().rposition(|c| c.is_whitespace()).map_or(0, |blank| blank + 1);
+    let words = |text: &[char]| -> Option<String> {
+        let end = text.len() - after;
+        let end = text[end..].iter().position(|c| c.is_whitespace()).map_or(text.len(), |blank| end + blank);
+        let part: String = text[start..end.max(start)].iter().collect();
+        let (head, tail) = (if start > 0 { "…" } else { "" }, if end < text.len() { "…" } else { "" });
+        (end.saturating_sub(start) <= LONGEST && !part.contains('\n')).then(|| format!("{head}{part}{tail}"))
+    };
+    Some((words(&old)?, words(&new)?))
 }
 
 fn is_digest(text: &str) -> bool {
@@ -107,6 +133,15 @@ mod tests {
             (vec![change(None, Some("4"), &[])], "with.copies is new: 4"),
             (vec![change(Some("3"), None, &[])], "with.copies is gone: 3"),
             (vec![change(Some(&long), Some("4"), &[])], "with.copies changed"),
+            (
+                vec![change(
+                    Some("awk -v n=200 -v seed=1 'a long script'"),
+                    Some("awk -v n=1500 -v seed=1 'a long script'"),
+                    &[],
+                )],
+                "with.copies: …n=200… → …n=1500…",
+            ),
+            (vec![change(Some(&format!("{long} a")), Some(&format!("{long} a b")), &[])], "with.copies: …a → …a b"),
             (vec![change(Some("a\nb"), Some("a\nc"), &["-b", "+c"])], "with.copies: -b (and 1 more)"),
             (vec![Reason::New], "never ran here"),
             (vec![Reason::Forced, Reason::Uncached], "forced (and 1 more)"),

@@ -30,6 +30,8 @@ pub(crate) struct Story {
     pub(crate) ending: Option<Ending>,
     /// The steps; instances stand in the place of their fan-out.
     pub(crate) steps: IndexMap<String, Step>,
+    /// The columns that names get at least: instances that are not known yet have longer ones.
+    pub(crate) least: usize,
     /// The columns of the widest step's name.
     pub(crate) widest: usize,
     /// What is being made ready.
@@ -134,7 +136,7 @@ impl Story {
     }
 
     fn measure(&mut self) {
-        self.widest = self.steps.keys().map(|name| width_of(name)).max().unwrap_or(0);
+        self.widest = self.steps.keys().map(|name| width_of(name)).max().unwrap_or(0).max(self.least);
     }
 
     /// Failed steps that the run did not overlook, in order; not those that were only stopped.
@@ -143,6 +145,11 @@ impl Story {
             Phase::Failed(failing) if !failing.tolerated && !failing.is_stop() => Some((name.as_str(), &**failing)),
             _ => None,
         })
+    }
+
+    /// How many failures the run overlooked.
+    pub(crate) fn tolerated(&self) -> usize {
+        self.steps.values().filter(|step| matches!(&step.phase, Phase::Failed(failing) if failing.tolerated)).count()
     }
 
     /// How many steps were stopped while they ran.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use flowrun_core::lang::is_fan_out;
 use flowrun_engine::run::{self, Options, Stop};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -61,7 +62,8 @@ impl Run {
         again.extend(self.pipeline.words(&project));
         again.push("--resume".to_owned());
         let stopping = Stopping::default();
-        let mut reporter = Reporter::new(self.json, stopping.clone());
+        let fans_out = project.program.pipeline.steps.values().any(is_fan_out);
+        let mut reporter = Reporter::new(self.json, stopping.clone(), fans_out);
         let runtime = super::runtime()?;
         let ran = runtime.block_on(async {
             let stop = Stop::new();

@@ -1,7 +1,7 @@
 //! `flowrun schema`: the JSON Schema of pipeline files.
 
 use clap::Args;
-use flowrun_core::lang::written;
+use flowrun_core::lang::{manual, written};
 
 use crate::error::Error;
 use crate::exit::Exit;
@@ -9,12 +9,19 @@ use crate::output;
 
 /// Print the JSON Schema of pipeline files, for editors
 #[derive(Debug, Args)]
-pub(crate) struct Schema {}
+pub(crate) struct Schema {
+    /// Print the reference in Markdown instead, written from the same schema
+    #[arg(long)]
+    markdown: bool,
+}
 
 impl Schema {
     /// Prints it.
     pub(crate) fn exec(self) -> Result<Exit, Error> {
-        output::json(&written::schema())?;
+        match self.markdown {
+            true => output::text(&manual::reference())?,
+            false => output::json(&written::schema())?,
+        }
         Ok(Exit::Ok)
     }
 }

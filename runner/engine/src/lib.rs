@@ -1,1 +1,12 @@
-//! What flowrun does: moves bytes and runs other people's code.
+//! What flowrun does: moves bytes and runs other people's code. What to do is decided in `flowrun-core`.
+
+pub mod builtin;
+pub mod fetch;
+pub mod lockfile;
+pub mod onnx;
+pub mod process;
+pub mod project;
+pub mod python;
+pub mod run;
+pub mod store;
+pub mod wasm;

@@ -10,6 +10,7 @@
 pub mod check;
 pub mod finding;
 pub mod graph;
+pub mod manual;
 pub mod params;
 pub mod reference;
 mod shape;

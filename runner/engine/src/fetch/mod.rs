@@ -31,7 +31,10 @@ pub use tools::{ONNXRUNTIME, UV, onnxruntime, uv};
 pub use url::{Fetched, url};
 pub use wheel::{WheelPin, wheel};
 
+pub(crate) use cache::{Stamp, read_json, write_json};
+pub(crate) use pip::config as pip_config;
 pub(crate) use redact::redact;
+pub(crate) use wheel::checked_name;
 
 use flowrun_core::outcome::{Failure, FailureKind};
 

@@ -181,6 +181,9 @@ fn download(
     let shown = &request.shown;
     let broken = |error: &dyn std::fmt::Display| infrastructure(redact(&format!("cannot fetch `{shown}`: {error}")));
     let answer = request.agent().get(request.uri.clone()).call().map_err(|error| match error {
+        Error::Io(ref io) if io.to_string().contains("certificate") => Trouble::Lasting(
+            broken(&error).hint("this machine's certificates do not vouch for the server: SSL_CERT_FILE names others"),
+        ),
         Error::Io(_) | Error::Timeout(_) | Error::ConnectionFailed | Error::HostNotFound | Error::Protocol(_) => {
             Trouble::Passing(broken(&error).hint("is the network there, and the proxy right (HTTPS_PROXY)?"))
         }

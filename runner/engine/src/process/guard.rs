@@ -4,13 +4,14 @@
 //! a guard starts in a millisecond.
 
 use std::io::{self, BufReader, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command as Process, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, setsid, wait};
 
 use super::GRACE;
@@ -58,6 +59,7 @@ fn guard() -> io::Result<()> {
         let _ = rustix::thread::set_name(c"step-guard");
         let _ = rustix::process::set_child_subreaper(Some(getpid()));
     }
+    keep_to_ourselves();
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut incoming = BufReader::new(socket.try_clone()?);
     let job = Job::decode(&mut incoming)?;
@@ -74,6 +76,18 @@ fn guard() -> io::Result<()> {
         tell(&socket, report)?;
     }
     Ok(())
+}
+
+/// Closes to the command what flowrun's own caller left open: a CI runner's pipes, a build tool's tokens.
+fn keep_to_ourselves() {
+    let entries = std::fs::read_dir("/dev/fd").into_iter().flatten().flatten();
+    let open: Vec<i32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for fd in open.into_iter().filter(|fd| *fd > 2) {
+        // SAFETY: the number is used for this one call, which changes a flag of it, or fails where it is closed already (that of
+        // the folder above). No other thread runs yet.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        let _ = fcntl_setfd(fd, FdFlags::CLOEXEC);
+    }
 }
 
 fn tell(mut socket: &UnixStream, report: Report) -> io::Result<()> {

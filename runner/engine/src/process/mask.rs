@@ -7,13 +7,13 @@ const SHORTEST_PIECE: usize = 4;
 
 /// The texts to mask.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Mask {
+pub(crate) struct Mask {
     secrets: Vec<Vec<u8>>,
     longest: usize,
 }
 
 impl Mask {
-    pub(super) fn new(secrets: &[String]) -> Self {
+    pub(crate) fn new(secrets: &[String]) -> Self {
         let mut pieces: Vec<Vec<u8>> = Vec::new();
         for secret in secrets {
             let lines: Vec<&str> = secret.split(['\n', '\r']).filter(|line| !line.is_empty()).collect();
@@ -60,7 +60,7 @@ impl Mask {
     }
 
     /// `text` with every secret masked.
-    pub(super) fn text(&self, text: &str) -> String {
+    pub(crate) fn text(&self, text: &str) -> String {
         self.apply(text.as_bytes(), text.len())
     }
 }

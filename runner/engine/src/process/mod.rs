@@ -17,7 +17,7 @@
 //! | `stop` is cancelled                | SIGTERM to the whole tree, [`GRACE`], SIGKILL; `Interrupted`                     |
 //! | the future of [`run`] is dropped   | the socket closes: SIGKILL to the whole tree at once                             |
 //! | flowrun is killed, even by SIGKILL | the same                                                                         |
-//! | the guard is killed                | the command dies with it (parent-death signal), its group is killed by flowrun; what daemonised itself may stay |
+//! | the guard is killed                | the command dies with it (parent-death signal), flowrun kills its session; what daemonised itself may stay |
 //! | both are killed at once            | the command dies; what daemonised itself may stay                                |
 //!
 //! On macOS there is no subreaper: the command's process group is killed, and what left the group may stay.
@@ -29,7 +29,6 @@ mod end;
 mod guard;
 #[cfg(unix)]
 mod lines;
-#[cfg(unix)]
 mod mask;
 #[cfg(unix)]
 mod run;
@@ -47,6 +46,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub(crate) use mask::Mask;
 
 #[cfg(unix)]
 pub use guard::guard_main;

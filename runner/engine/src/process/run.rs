@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::lines::{HOLD, Lines};
 use super::mask::Mask;
+use super::tree::kill_session;
 use super::wire::{Job, Report, STOP};
 use super::{Command, GUARD, end, which};
 
@@ -126,17 +128,19 @@ async fn oversee(
             }
         }
     }
-    let _ = guard.wait().await;
+    let leader = guard.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+    let killed = guard.wait().await.is_ok_and(|status| status.signal().is_some());
     match ended {
         _ if stopping => Err(end::interrupted()),
         Some(Report::Exited(code)) => end::exited(code),
         Some(Report::Signalled(signal)) => Err(end::signalled(signal)),
         Some(Report::Failed(errno)) => Err(end::unstartable(&job.program, &job.dir, errno)),
         _ => {
-            if let Some(group) = started {
+            leader.into_iter().for_each(kill_session);
+            if let Some(group) = started.filter(|_| cfg!(not(target_os = "linux"))) {
                 let _ = kill_process_group(group, Signal::KILL);
             }
-            Err(end::unguarded(started.is_some()))
+            Err(end::unguarded(killed || started.is_some()))
         }
     }
 }

@@ -85,6 +85,11 @@ async fn a_command_has_its_folder_environment_and_stdin_and_nothing_else() {
     assert_eq!(stdout, ["GREETING=hello = world", "PATH=/usr/local/bin:/usr/bin:/bin", "from stdin", "unfinished"]);
     assert_eq!(texts(&lines, Stream::Stderr), ["on stderr"]);
     assert!(dir.path().join("made").exists());
+    // The listing's own is the fourth. The pipe that is left open below is not among them.
+    let open = rustix::io::dup(std::io::stderr()).unwrap();
+    rustix::io::fcntl_setfd(&open, rustix::io::FdFlags::empty()).unwrap();
+    let (end, lines) = outcome(&sh(dir.path(), "ls /dev/fd | wc -l")).await;
+    assert_eq!((end, texts(&lines, Stream::Stdout)), (Ok(()), vec!["4"]));
     let (end, lines) = outcome(&sh(dir.path(), "cat")).await;
     assert_eq!((end, lines), (Ok(()), vec![]), "stdin is empty");
 }

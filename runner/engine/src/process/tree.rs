@@ -22,15 +22,45 @@ pub(super) fn signal_all(command: Pid, signal: Signal) {
     }
 }
 
+/// Kills what is left of the session that `leader` led, which is gone. What made itself a session stays.
+pub(super) fn kill_session(leader: Pid) {
+    let leader = leader.as_raw_nonzero().get();
+    // Each round may find what was forked during the one before.
+    for _ in 0..10 {
+        let left: Vec<Pid> =
+            stats().filter(|stat| stat.session == leader).filter_map(|stat| Pid::from_raw(stat.pid)).collect();
+        if left.is_empty() {
+            return;
+        }
+        left.into_iter().for_each(|pid| {
+            let _ = kill_process(pid, Signal::KILL);
+        });
+    }
+}
+
+/// What `/proc` says of a process.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    pid: i32,
+    parent: i32,
+    session: i32,
+}
+
+/// All living processes; none without a `/proc`.
+fn stats() -> impl Iterator<Item = Stat> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter(|entry| entry.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit));
+    pids.filter_map(|entry| stat(&fs::read(entry.path().join("stat")).ok()?))
+}
+
 /// The living processes below `root`, parents before children; `None` without a `/proc`.
 fn below(root: Pid) -> Option<Vec<Pid>> {
     let mut children = BTreeMap::<i32, Vec<i32>>::new();
-    let mut seen = false;
-    for entry in fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-        let Some(parent) = fs::read(entry.path().join("stat")).ok().and_then(|stat| parent(&stat)) else { continue };
-        seen = true;
-        children.entry(parent).or_default().push(pid);
+    for stat in stats() {
+        children.entry(stat.parent).or_default().push(stat.pid);
+    }
+    if children.is_empty() {
+        return None;
     }
     let mut found = Vec::new();
     let mut next = vec![root.as_raw_nonzero().get()];
@@ -39,15 +69,21 @@ fn below(root: Pid) -> Option<Vec<Pid>> {
         found.extend(below.iter().copied().filter_map(Pid::from_raw));
         next.extend(below);
     }
-    seen.then_some(found)
+    Some(found)
 }
 
-/// The parent in a line of `/proc/PID/stat`: `PID (NAME) STATE PARENT …`, where NAME may hold anything, `)` too.
-fn parent(stat: &[u8]) -> Option<i32> {
-    let after = stat.iter().rposition(|&byte| byte == b')')? + 1;
-    let mut fields = std::str::from_utf8(stat.get(after..)?).ok()?.split_ascii_whitespace();
-    fields.next()?;
-    fields.next()?.parse().ok()
+/// A line of `/proc/PID/stat`: `PID (NAME) STATE PARENT GROUP SESSION …`, where NAME may hold anything, `)` too. `None` for one
+/// that is dead, and waits for its parent to hear it.
+fn stat(line: &[u8]) -> Option<Stat> {
+    let (open, close) = (line.iter().position(|&byte| byte == b'(')?, line.iter().rposition(|&byte| byte == b')')?);
+    let number = |field: &str| field.trim().parse::<i32>().ok();
+    let pid = number(std::str::from_utf8(&line[..open]).ok()?)?;
+    let mut fields = std::str::from_utf8(line.get(close + 1..)?).ok()?.split_ascii_whitespace();
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    let (parent, _group, session) = (number(fields.next()?)?, fields.next()?, number(fields.next()?)?);
+    Some(Stat { pid, parent, session })
 }
 
 #[cfg(test)]
@@ -55,8 +91,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_parent_is_read_behind_any_name() {
-        assert_eq!(parent(b"12 (a) b) R (c) S 34 12 12 0"), Some(34));
-        assert_eq!(parent(b"12 (sh"), None);
+    fn a_line_is_read_behind_any_name() {
+        assert_eq!(stat(b"12 (a) b) R (c) S 34 56 78 0"), Some(Stat { pid: 12, parent: 34, session: 78 }));
+        assert_eq!(stat(b"12 (sh) Z 34 56 78 0"), None);
+        assert_eq!(stat(b"12 (sh"), None);
+        assert_eq!(stat(b")("), None);
     }
 }

@@ -22,11 +22,11 @@ use crate::store::{Change, Lookup, StoredEntry};
 
 /// What a step made and gave.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct StepResult {
+pub(crate) struct StepResult {
     /// Its outputs by name.
-    pub outputs: IndexMap<String, Output>,
+    pub(crate) outputs: IndexMap<String, Output>,
     /// Its values.
-    pub values: Map<String, Json>,
+    pub(crate) values: Map<String, Json>,
 }
 
 /// What a step before gives to one after it.

@@ -212,10 +212,11 @@ async fn prepare(
     drop(say);
     let _ = listener.await;
     locked.map_err(RunError::Prepare)?;
+    let interpreters = session::interpreters(plan, &cache).await.map_err(RunError::Prepare)?;
     if !dry_run && lock.save()? {
         notes.push(Event::Preparing { what: format!("wrote {}", project.file.with_extension("lock").display()) });
     }
-    Ok((Session::new(project.clone(), params, store, cache, platform, lock), notes))
+    Ok((Session::new(project.clone(), params, store, cache, platform, lock, interpreters), notes))
 }
 
 /// The steps that take part, where not all do, and those that run although their result is there.

@@ -42,7 +42,7 @@ pub(crate) struct Session {
     memo: Mutex<Memo>,
     sources: Mutex<HashMap<String, Artifact>>,
     plugins: Mutex<HashMap<String, Plugin>>,
-    interpreters: Mutex<HashMap<String, String>>,
+    interpreters: HashMap<String, String>,
     wasm: OnceLock<Result<WasmHost, String>>,
 }
 
@@ -54,6 +54,7 @@ impl Session {
         cache: Cache,
         platform: Platform,
         lock: Lockfile,
+        interpreters: HashMap<String, String>,
     ) -> Self {
         let memo = Mutex::new(Memo::load(&store));
         Self {
@@ -66,7 +67,7 @@ impl Session {
             memo,
             sources: Mutex::default(),
             plugins: Mutex::default(),
-            interpreters: Mutex::default(),
+            interpreters,
             wasm: OnceLock::new(),
         }
     }
@@ -186,15 +187,10 @@ impl Session {
             .ok_or_else(|| Failure::new(FailureKind::Infrastructure, "the Python environment is not locked yet"))
     }
 
-    /// The identity of the interpreter that a locked environment runs on, on this machine.
+    /// The identity of the interpreter that a locked environment runs on; found out when the run was made ready.
     pub(crate) fn interpreter(&self, lock: &PythonLock) -> Result<String, Failure> {
-        let mut known = self.interpreters.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(identity) = known.get(&lock.python) {
-            return Ok(identity.clone());
-        }
-        let identity = python::interpreter_identity(&self.cache, lock)?;
-        known.insert(lock.python.clone(), identity.clone());
-        Ok(identity)
+        let known = self.interpreters.get(&lock.python).cloned();
+        known.ok_or_else(|| Failure::new(FailureKind::Infrastructure, format!("no Python {} was looked for", lock.python)))
     }
 
     /// The wheel of ONNX Runtime that a step runs with.
@@ -279,6 +275,19 @@ pub(crate) async fn complete_lock(
         pin_wheel(lock, pin, cache, platform, &mut tell).await?;
     }
     Ok(())
+}
+
+/// The Pythons of this machine that steps run on, by the version they ask for.
+pub(crate) async fn interpreters(plan: &Plan, cache: &Cache) -> Result<HashMap<String, String>, Failure> {
+    let mut found = HashMap::new();
+    let runs = plan.steps.iter().filter(|planned| planned.step.run.is_some());
+    for python in runs.filter_map(|planned| planned.step.python.as_ref()) {
+        if !found.contains_key(&python.version) {
+            let interpreter = python::interpreter(cache, &python.version).await?;
+            found.insert(python.version.clone(), interpreter.identity());
+        }
+    }
+    Ok(found)
 }
 
 async fn pin_wheel(

@@ -1,0 +1,143 @@
+//! From a lock to a folder with a Python in it that has exactly those packages.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use flowrun_core::digest::Digest;
+use flowrun_core::outcome::{Failure, Say};
+use serde::Serialize;
+use tokio::sync::mpsc::Sender;
+
+use super::requirement::is_locked;
+use super::uv::{Said, Uv, failure};
+use super::{Interpreter, PythonLock, check_version, interpreter};
+use crate::fetch::{Cache, Platform, checked_name, refused, write_json};
+
+/// The file that says that an environment is whole.
+const MARKER: &str = "flowrun-environment.json";
+
+/// A Python environment that is whole. Shared: nothing may be written in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Environment {
+    /// Its folder.
+    pub root: PathBuf,
+    /// Where its programs are; to stand first in a step's `PATH`.
+    pub bin: PathBuf,
+    /// Its Python.
+    pub python: PathBuf,
+    /// The Python it stands on, of which it needs the library.
+    pub interpreter: Interpreter,
+}
+
+/// What an environment is made of; its digest is its name.
+#[derive(Serialize)]
+struct Recipe<'a> {
+    environment: u32,
+    lines: &'a [String],
+    no_binary: &'a [String],
+    interpreter: &'a Interpreter,
+}
+
+/// The environment of `lock`, built where it does not exist. Two flowruns that want the same one build it once.
+pub async fn environment(cache: &Cache, lock: &PythonLock, say: &Sender<Say>) -> Result<Environment, Failure> {
+    check(lock)?;
+    let interpreter = interpreter(cache, &lock.python).await?;
+    let recipe =
+        Recipe { environment: 1, lines: &lock.requirements_txt, no_binary: &lock.no_binary, interpreter: &interpreter };
+    let id = Digest::of(&serde_json::to_vec(&recipe).unwrap_or_default()).to_string();
+    let root = cache.path(&["environments", &id]);
+    let bin = root.join("bin");
+    let environment = Environment { python: bin.join("python"), bin, root, interpreter };
+    if environment.is_whole() {
+        return Ok(environment);
+    }
+    let _lock = cache.lock(&format!("environment-{id}")).await?;
+    if environment.is_whole() {
+        return Ok(environment);
+    }
+    cache.folder("environments")?;
+    wipe(&environment.root).map_err(|error| cache.trouble(&error))?;
+    let built = build(cache, lock, &environment, say).await;
+    let built = built.and_then(|()| {
+        write_json(&environment.root.join(MARKER), &recipe_of(lock, &environment))
+            .map_err(|error| cache.trouble(&error))
+    });
+    if let Err(failure) = built {
+        // What is left of it without a marker is wiped by the next try at the latest.
+        let _ = wipe(&environment.root);
+        return Err(failure);
+    }
+    Ok(environment)
+}
+
+fn recipe_of<'a>(lock: &'a PythonLock, environment: &'a Environment) -> Recipe<'a> {
+    Recipe {
+        environment: 1,
+        lines: &lock.requirements_txt,
+        no_binary: &lock.no_binary,
+        interpreter: &environment.interpreter,
+    }
+}
+
+impl Environment {
+    /// Two stats: the marker, and the Python behind its links.
+    fn is_whole(&self) -> bool {
+        self.root.join(MARKER).is_file() && self.python.is_file()
+    }
+}
+
+fn wipe(root: &Path) -> std::io::Result<()> {
+    match fs::remove_dir_all(root) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A lock comes out of a file that anyone may have written.
+fn check(lock: &PythonLock) -> Result<(), Failure> {
+    check_version(&lock.python)?;
+    let here = Platform::current()?.to_string();
+    if lock.platform != here {
+        return Err(refused(format!("the lock is for {}, and this machine is {here}", lock.platform.escape_debug()))
+            .hint("lock the pipeline for this platform too"));
+    }
+    if let Some(line) = lock.requirements_txt.iter().find(|line| !is_locked(line)) {
+        let shown: String = crate::fetch::redact(line).chars().take(80).collect();
+        return Err(refused(format!("the lock is damaged: `{}`", shown.escape_debug())).hint("lock the pipeline again"));
+    }
+    lock.no_binary.iter().try_for_each(|name| checked_name(name).map(drop))
+}
+
+async fn build(cache: &Cache, lock: &PythonLock, environment: &Environment, say: &Sender<Say>) -> Result<(), Failure> {
+    let what = format!("build the Python {} environment", environment.interpreter.version);
+    let _ =
+        say.send(Say::log(format!("building a Python environment of {} packages", lock.requirements_txt.len()))).await;
+    let uv = Uv::online(cache).await?;
+    let python = environment.interpreter.path.as_os_str();
+    let mut args: Vec<OsString> =
+        ["venv", "--quiet", "--no-project", "--no-config", "--python"].map(Into::into).to_vec();
+    args.extend([python.to_owned(), environment.root.as_os_str().to_owned()]);
+    well(&what, uv.run(&args, "", Some(say)).await?)?;
+    if lock.requirements_txt.is_empty() {
+        return Ok(());
+    }
+    let list = uv.file("requirements.txt", &(lock.requirements_txt.join("\n") + "\n"))?;
+    let mut args: Vec<OsString> =
+        ["pip", "sync", "--require-hashes", "--only-binary=:all:", "--compile-bytecode", "--python"]
+            .map(Into::into)
+            .to_vec();
+    args.extend([environment.python.as_os_str().to_owned(), list.into()]);
+    args.extend(lock.no_binary.iter().map(|name| format!("--no-binary={name}").into()));
+    // All of it may be in the cache, and then the index need not be asked: seconds less, and no network.
+    let mut offline = args.clone();
+    offline.push("--offline".into());
+    if uv.run(&offline, "", None).await?.well {
+        return Ok(());
+    }
+    well(&what, uv.run(&args, "", Some(say)).await?)
+}
+
+fn well(what: &str, said: Said) -> Result<(), Failure> {
+    if said.well { Ok(()) } else { Err(failure(what, &said.stderr)) }
+}

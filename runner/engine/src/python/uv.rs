@@ -1,0 +1,227 @@
+//! Runs uv, and understands why it fails.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use flowrun_core::outcome::{Failure, Say};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::Command;
+use tokio::sync::mpsc::Sender;
+
+use super::settings;
+use crate::fetch::{self, Cache, infrastructure, redact, refused};
+use crate::process::Mask;
+
+/// How much of uv's words is kept for the message of a failure.
+const WORDS: usize = 64 << 10;
+/// How much of them is shown.
+const SHOWN: usize = 1500;
+
+/// uv, with what it needs to know of this machine.
+pub(super) struct Uv {
+    program: PathBuf,
+    env: BTreeMap<String, String>,
+    mask: Mask,
+    /// Where it runs: an empty folder, so that no project's settings lie above it.
+    scratch: TempDir,
+}
+
+/// What it said.
+pub(super) struct Said {
+    pub(super) well: bool,
+    pub(super) stdout: String,
+    /// Without credentials.
+    pub(super) stderr: String,
+}
+
+impl Uv {
+    /// uv for looking around here: without the settings of an index.
+    pub(super) async fn offline(cache: &Cache) -> Result<Self, Failure> {
+        Self::new(cache, BTreeMap::new()).await
+    }
+
+    /// uv for asking an index.
+    pub(super) async fn online(cache: &Cache) -> Result<Self, Failure> {
+        let set = |name: &str| std::env::var_os(name).is_some();
+        let known = ["UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"].into_iter().any(set);
+        Self::new(cache, if known { BTreeMap::new() } else { pip_files(cache).await? }).await
+    }
+
+    async fn new(cache: &Cache, pip_files: BTreeMap<String, String>) -> Result<Self, Failure> {
+        let program = fetch::uv(cache).await?;
+        let env =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let mut env = settings::environment(&env.collect(), &pip_files, |path| path.exists());
+        let mask = Mask::new(&settings::secrets(&env));
+        env.insert("UV_CACHE_DIR".into(), cache.folder("uv")?.to_string_lossy().into_owned());
+        env.insert("UV_PYTHON_DOWNLOADS".into(), "never".into());
+        env.insert("UV_NO_PROGRESS".into(), "1".into());
+        env.insert("NO_COLOR".into(), "1".into());
+        Ok(Self { program, env, mask, scratch: cache.scratch()? })
+    }
+
+    /// The same with another `PATH`.
+    pub(super) fn with_path(mut self, path: String) -> Self {
+        self.env.insert("PATH".into(), path);
+        self
+    }
+
+    pub(super) fn path(&self) -> &str {
+        self.env.get("PATH").map_or("", String::as_str)
+    }
+
+    /// Writes a file for uv to read, and gives its path.
+    pub(super) fn file(&self, name: &str, content: &str) -> Result<PathBuf, Failure> {
+        let path = self.scratch.path().join(name);
+        std::fs::write(&path, content)
+            .map_err(|error| infrastructure(format!("cannot write `{}`: {error}", path.display())))?;
+        Ok(path)
+    }
+
+    /// Runs uv; what it tells of its work goes to `say`.
+    pub(super) async fn run(&self, args: &[OsString], stdin: &str, say: Option<&Sender<Say>>) -> Result<Said, Failure> {
+        let broken =
+            |error: std::io::Error| infrastructure(format!("cannot run `{}`: {error}", self.program.display()));
+        let mut command = Command::new(&self.program);
+        command.args(args).current_dir(self.scratch.path()).env_clear().envs(&self.env).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut uv = command.spawn().map_err(broken)?;
+        let (mut input, output, words) = (uv.stdin.take(), uv.stdout.take(), uv.stderr.take());
+        let feed = async {
+            if let Some(mut input) = input.take() {
+                let _ = input.write_all(stdin.as_bytes()).await;
+            }
+        };
+        let read = async {
+            let mut text = Vec::new();
+            if let Some(mut output) = output {
+                let _ = output.read_to_end(&mut text).await;
+            }
+            String::from_utf8_lossy(&text).into_owned()
+        };
+        let listen = async {
+            let mut kept = String::new();
+            let Some(words) = words else { return kept };
+            let mut lines = BufReader::new(words).split(b'\n');
+            while let Ok(Some(line)) = lines.next_segment().await {
+                let line = self.clean(&String::from_utf8_lossy(&line));
+                if kept.len() < WORDS {
+                    kept.push_str(&line);
+                    kept.push('\n');
+                }
+                if let Some(say) = say {
+                    let _ = say.send(Say::log(line)).await;
+                }
+            }
+            kept
+        };
+        let ((), stdout, stderr) = tokio::join!(feed, read, listen);
+        let well = uv.wait().await.map_err(broken)?.success();
+        Ok(Said { well, stdout, stderr })
+    }
+
+    fn clean(&self, line: &str) -> String {
+        self.mask.text(&redact(line))
+    }
+}
+
+/// What pip's own files set, by the names of the variables that say the same.
+async fn pip_files(cache: &Cache) -> Result<BTreeMap<String, String>, Failure> {
+    let scratch = cache.scratch()?;
+    let keys = settings::PIP.map(|(key, _)| key);
+    let found = fetch::pip_config(&keys, scratch.path()).await;
+    let variable =
+        |key: &str| settings::PIP.iter().find(|(known, _)| *known == key).map(|(_, variable)| (*variable).to_owned());
+    Ok(found.into_iter().filter_map(|(key, value)| Some((variable(&key)?, value))).collect())
+}
+
+/// Whether uv failed for want of a network.
+pub(super) fn is_network(stderr: &str) -> bool {
+    let signs = [
+        "Failed to fetch",
+        "Failed to download",
+        "error sending request",
+        "Request failed after",
+        "Network connectivity",
+        "dns error",
+    ];
+    signs.iter().any(|sign| stderr.contains(sign))
+}
+
+/// uv's words as a failure. `what` is what could not be done.
+pub(super) fn failure(what: &str, stderr: &str) -> Failure {
+    let text = format!("cannot {what}: {}", shortened(stderr));
+    // Before the network: such a message may well say what it fetched.
+    if stderr.contains("Hash mismatch") || stderr.contains("hash mismatch") {
+        return refused(text)
+            .hint("a package is not what was locked: find out why, and lock again only if that is meant");
+    }
+    if let Some(package) = without_wheel(stderr) {
+        let hint = format!(
+            "`{package}` has no wheel that fits: take a version that has one, or let it be built with `no_binary: [{package}]`"
+        );
+        return refused(text).hint(hint);
+    }
+    if is_network(stderr) {
+        return infrastructure(text)
+            .hint("is the network there? the index is what UV_DEFAULT_INDEX, PIP_INDEX_URL or pip.conf say");
+    }
+    if stderr.contains("No space left") {
+        return infrastructure(text).hint("the disk of the cache is full: FLOWRUN_CACHE names another place");
+    }
+    if stderr.contains("No solution found") {
+        return refused(text)
+            .hint("no set of versions fits all the requirements on this Python and platform: change one of them");
+    }
+    if stderr.contains("Failed to build") {
+        return refused(text)
+            .hint("a package of `no_binary` did not build here: does it need a compiler, or system libraries?");
+    }
+    infrastructure(text)
+}
+
+/// What uv complains of, without its warnings and advice, on one line.
+fn shortened(stderr: &str) -> String {
+    let from = stderr.find("error: ").map_or(stderr, |at| &stderr[at + 7..]);
+    let complaint = from.split("\nhint:").next().unwrap_or(from);
+    let lines = complaint.lines().map(|line| line.trim().trim_start_matches("cause: ")).filter(|line| !line.is_empty());
+    let text = lines.collect::<Vec<_>>().join(": ");
+    match text.char_indices().nth(SHOWN) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None if text.is_empty() => "uv does not say why".into(),
+        None => text,
+    }
+}
+
+/// The package that has no wheel, where that is uv's complaint.
+fn without_wheel(stderr: &str) -> Option<&str> {
+    let (_, behind) = stderr.split_once("Wheels are required for `")?;
+    behind.split('`').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use flowrun_core::outcome::FailureKind;
+
+    use super::*;
+
+    #[test]
+    fn the_words_of_uv_become_failures() {
+        let promise = "warning: x\nerror: No solution found when resolving dependencies\n  cause: Because promise==2.3 has no usable \
+                       wheels.\n\nhint: Wheels are required for `promise` because building from source is disabled\n";
+        let found = failure("lock it", promise);
+        assert_eq!(found.kind, FailureKind::Step);
+        assert_eq!(
+            found.message,
+            "cannot lock it: No solution found when resolving dependencies: Because promise==2.3 has no usable wheels."
+        );
+        assert!(found.hint.is_some_and(|hint| hint.contains("no_binary: [promise]")));
+        let network = "error: Request failed after 3 retries in 4.6s\n  cause: Failed to fetch: `x`\n";
+        assert_eq!(failure("lock it", network).kind, FailureKind::Infrastructure);
+        assert_eq!(failure("lock it", "").message, "cannot lock it: uv does not say why");
+        assert!(failure("lock it", &"é".repeat(9000)).message.len() < 4000);
+    }
+}
