@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, setsid, wait};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, setsid, wait};
 
 use super::GRACE;
 use super::tree::signal_all;
@@ -57,7 +57,7 @@ fn guard() -> io::Result<()> {
     {
         // So that `pkill -9 flowrun` kills flowrun, and the guard sees to the rest.
         let _ = rustix::thread::set_name(c"step-guard");
-        let _ = rustix::process::set_child_subreaper(Some(getpid()));
+        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     }
     keep_to_ourselves();
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
@@ -116,7 +116,7 @@ fn start(job: Job) -> io::Result<Pid> {
 /// The kernel kills the command when the guard dies. It is the thread's death that counts, and this is the main thread.
 #[cfg(target_os = "linux")]
 fn die_with_guard(process: &mut Process) {
-    let guard = getpid();
+    let guard = rustix::process::getpid();
     let hook = move || {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         // It may have died before the line above.
