@@ -107,7 +107,8 @@ fn verdict(story: &Story, outcome: RunOutcome, counts: &Counts, took_ms: u64) ->
     ))
 }
 
-fn tally(story: &Story, counts: &Counts) -> String {
+/// `5 ran, 2 cached`: how many steps ended how, without the ways in which none did.
+pub(crate) fn tally(story: &Story, counts: &Counts) -> String {
     let passed = story.steps.values().filter(|step| matches!(step.phase, Phase::Passed)).count();
     let (stopped, tolerated) = (story.stopped(), story.tolerated());
     let parts = [

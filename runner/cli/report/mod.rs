@@ -23,6 +23,7 @@ use flowrun_engine::run::Report;
 use crate::exit::{self, Exit};
 use crate::story::Story;
 
+pub(crate) use closing::tally;
 pub(crate) use live::restore_terminal;
 
 /// How far stopping has come: shared between the one who hears signals and the reporter.

@@ -22,7 +22,7 @@ pub(crate) struct Get {
     #[arg(value_name = "STEP.OUTPUT[/PATH]")]
     output: String,
     /// Where to put it; a folder that is there gets it inside. Its own name, here, where it is not given
-    #[arg(long = "output", short, value_name = "PATH")]
+    #[arg(long = "output", short = 'o', value_name = "PATH")]
     to: Option<PathBuf>,
     /// Overwrite what is there
     #[arg(long)]

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::output;
 use crate::past::Past;
-use crate::report::now;
+use crate::report::{now, tally};
 use crate::show::amount::{age, duration};
 use crate::show::line::{Line, Tone};
 use crate::show::table::{Cell, cell, figure, rows};
@@ -102,11 +102,7 @@ fn steps(story: &Story) -> String {
         let over = story.steps.values().filter(|step| step.is_over()).count();
         return format!("{over} of {}", story.steps.len());
     };
-    let counts = ending.counts;
-    let parts =
-        [(counts.failed, "failed"), (counts.ran, "ran"), (counts.cached, "cached"), (counts.skipped, "skipped")];
-    let parts: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
-    parts.join(", ")
+    tally(story, &ending.counts)
 }
 
 #[cfg(test)]
