@@ -1,6 +1,13 @@
 //! A project in a folder of its own, and the real binary run in it.
 
-#![expect(dead_code, reason = "each test program uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "each test program uses its own part"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

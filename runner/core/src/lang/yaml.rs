@@ -182,12 +182,16 @@ fn unquoted_braces(text: &str, at: usize) -> Option<Span> {
     Some(found..stop)
 }
 
+/// The bytes of a location. The scanner counts characters only; the deserializer knows bytes too.
 fn span_of(text: &str, location: Location) -> Span {
     let span = location.span();
-    let start = span.byte_offset().unwrap_or(0) as usize;
-    let len = span.byte_len().unwrap_or(0) as usize;
+    let bytes_at = |chars: u64| text.char_indices().nth(chars as usize).map_or(text.len(), |(at, _)| at);
+    let (start, end) = match (span.byte_offset(), span.byte_len()) {
+        (Some(offset), Some(len)) => (offset as usize, (offset + len) as usize),
+        _ => (bytes_at(span.offset()), bytes_at(span.offset() + span.len())),
+    };
     let start = floor(text, start.min(text.len()));
-    let end = floor(text, (start + len).min(text.len()));
+    let end = floor(text, end.min(text.len())).max(start);
     start..start + text[start..end].trim_end().len()
 }
 
@@ -361,6 +365,15 @@ mod tests {
                 Err(finding) => finding.rule,
             };
             assert_eq!(rule, Rule::Braces, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_yaml_is_placed() {
+        for (text, at) in [("é: |x\n  b\n", "|"), ("é: 1\na:\n  run: 'echo\n", "'"), ("é: 1\na:\n\t b: 1\n", " ")] {
+            let finding = read(text).expect_err(text);
+            let line = text[..finding.span.start].matches('\n').count();
+            assert_eq!((finding.rule, line > 0 || at == "|"), (Rule::Syntax, true), "{finding:?}");
         }
     }
 

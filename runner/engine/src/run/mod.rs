@@ -142,15 +142,7 @@ pub async fn run(project: &Project, options: Options, report: &mut dyn Report, s
     let resumed = options.resume.as_ref().map(|asked| Resumed::find(&store, project, asked.as_deref())).transpose()?;
     let params = resumed.as_ref().map_or(options.params, |resumed| resumed.params.clone());
     let (session, notes) = prepare(project, params, store, &plan, options.dry_run, report).await?;
-    let id = crate::store::new_run_id(now_ms(), std::process::id() as u64);
-    let record = match options.dry_run {
-        true => None,
-        false => Some(RunRecord::create(
-            &session.store,
-            &id,
-            &json!({"pipeline": project.name, "file": project.file_in_project()}),
-        )?),
-    };
+    let (id, record) = begin_record(&session.store, project, options.dry_run)?;
     let wishes = Wishes {
         dry_run: options.dry_run,
         forced,
@@ -186,6 +178,25 @@ pub async fn run(project: &Project, options: Options, report: &mut dyn Report, s
     session.save_memo();
     driver.emit(Event::RunFinished { outcome, took_ms: began.elapsed().as_millis() as u64, counts });
     Ok(Ran { run: id, outcome, counts, failures: std::mem::take(&mut driver.failures), results })
+}
+
+/// A new run id and its record; a dry run leaves none.
+fn begin_record(store: &Store, project: &Project, dry_run: bool) -> Result<(String, Option<RunRecord>), RunError> {
+    let id = |round: u64| crate::store::new_run_id(now_ms(), u64::from(std::process::id()) << 8 | round);
+    if dry_run {
+        return Ok((id(0), None));
+    }
+    let meta = json!({"pipeline": project.name, "file": project.file_in_project()});
+    let mut round = 0;
+    loop {
+        let id = id(round);
+        match RunRecord::create(store, &id, &meta) {
+            Ok(record) => return Ok((id, Some(record))),
+            // Two runs of one millisecond may get the same id; the folder decides whose it is.
+            Err(_) if round < 8 => round += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// A session whose lock pins everything, and what was done for it.

@@ -1,35 +1,19 @@
-//! Contents by digest: bringing them in, checking them, laying them out.
+//! Contents by digest: where they lie, how they get there, whether they are whole.
 
+use std::collections::HashSet;
+use std::fs::{File, Permissions};
 use std::io::Read;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
 
-use flowrun_core::artifact::{Artifact, Mode, Tree, is_component};
+use flowrun_core::artifact::{Artifact, Mode, Tree};
 use flowrun_core::digest::Digest;
 
-use super::{Result, Store, StoreError};
+use super::{Result, Store, StoreError, into_place};
 
 /// Seconds since 1970 that every blob carries as its modification time; see the module's essay.
-const STAMP: i64 = 1;
-
-/// How something is laid out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
-    /// Hard links to the store's read-only files, copies where links cannot be.
-    Link,
-    /// Private, writable copies (clones where the file system can).
-    Copy,
-}
-
-/// How something is brought in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Take {
-    /// The store takes the file itself; it is gone where it was.
-    Move,
-    /// The store takes a copy.
-    Copy,
-}
+const STAMP: u64 = 1;
 
 impl Store {
     pub(super) fn blob(&self, digest: &Digest, executable: bool) -> PathBuf {
@@ -44,13 +28,39 @@ impl Store {
     /// When they cannot be written.
     pub fn put_bytes(&self, bytes: &[u8]) -> Result<Digest> {
         let digest = Digest::of(bytes);
-        let path = self.blob(&digest, false);
-        if !is_whole(&path, bytes.len() as u64) {
-            let aside = self.aside();
-            std::fs::write(&aside, bytes).map_err(StoreError::io(&aside))?;
-            self.settle(&aside, &path, false)?;
+        if is_whole(&self.blob(&digest, false), bytes.len() as u64, false) {
+            return Ok(digest);
         }
-        Ok(digest)
+        let aside = self.aside();
+        let kept = std::fs::write(&aside, bytes)
+            .map_err(StoreError::io(&aside))
+            .and_then(|()| self.keep(&aside, false))
+            .and_then(
+                |(kept, _)| if kept == digest { Ok(digest) } else { Err(StoreError::SourceChanged(aside.clone())) },
+            );
+        self.unless_kept(&aside, kept)
+    }
+
+    /// Gives a finished file its stamp and its name. Nobody else may have a name for it.
+    ///
+    /// The stamp comes first, then the hash, then another look at the stamp: what a late writer, who still has the file open, adds after the
+    /// stamp moves the time and is seen here or at the next use; what it added before is in the hash.
+    pub(super) fn keep(&self, aside: &Path, executable: bool) -> Result<(Digest, u64)> {
+        let io = |error| StoreError::io(aside)(error);
+        std::fs::set_permissions(aside, Permissions::from_mode(permissions(executable))).map_err(io)?;
+        let file = open_plain(aside).map_err(io)?;
+        file.set_modified(UNIX_EPOCH + Duration::from_secs(STAMP)).map_err(io)?;
+        let (digest, size) = hash(&file).map_err(io)?;
+        if !has_stamp(&file.metadata().map_err(io)?, size) {
+            return Err(StoreError::SourceChanged(aside.to_owned()));
+        }
+        let place = self.blob(&digest, executable);
+        match is_whole(&place, size, executable) {
+            // The one that is there stays: others are linked to it.
+            true => self.discard(aside)?,
+            false => into_place(aside, &place)?,
+        }
+        Ok((digest, size))
     }
 
     /// Kept bytes, if they are there and whole. Damaged ones are removed.
@@ -58,16 +68,16 @@ impl Store {
     /// # Errors
     /// When they cannot be read.
     pub fn get_bytes(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
-        let path = self.blob(digest, false);
-        match std::fs::read(&path) {
-            Ok(bytes) if Digest::of(&bytes) == *digest => Ok(Some(bytes)),
-            Ok(_) => {
-                self.discard(&path)?;
-                Ok(None)
+        for executable in [false, true] {
+            let path = self.blob(digest, executable);
+            match std::fs::read(&path) {
+                Ok(bytes) if Digest::of(&bytes) == *digest => return Ok(Some(bytes)),
+                Ok(_) => self.discard(&path)?,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(StoreError::io(&path)(error)),
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(StoreError::io(&path)(error)),
         }
+        Ok(None)
     }
 
     /// The listing of a kept folder.
@@ -79,228 +89,111 @@ impl Store {
         Tree::from_bytes(&bytes).map_err(|_| StoreError::Missing(*digest))
     }
 
-    /// Brings a file or folder in.
-    ///
-    /// # Errors
-    /// When something in it cannot be read, or cannot be kept: a device, a link that leads out, a name that is not text.
-    pub fn ingest(&self, path: &Path, take: Take) -> Result<Artifact> {
-        self.ingest_below(path, take, 0)
-    }
-
-    fn ingest_below(&self, path: &Path, take: Take, depth: usize) -> Result<Artifact> {
-        let found = std::fs::symlink_metadata(path).map_err(StoreError::io(path))?;
-        let kind = found.file_type();
-        if kind.is_symlink() {
-            return self.ingest_link(path, depth);
-        }
-        if kind.is_dir() {
-            let mut tree = Tree::default();
-            for (name, child) in children(path)? {
-                tree.entries.insert(name, self.ingest_below(&child, take, depth + 1)?);
-            }
-            self.put_bytes(&tree.to_bytes())?;
-            return Ok(tree.artifact());
-        }
-        if !kind.is_file() {
-            return Err(StoreError::Unkeepable { path: path.to_owned(), problem: "it is neither a file nor a folder" });
-        }
-        self.ingest_file(path, take)
-    }
-
-    fn ingest_file(&self, path: &Path, take: Take) -> Result<Artifact> {
-        let aside = self.aside();
-        match take {
-            Take::Move => {
-                std::fs::rename(path, &aside).or_else(|_| copy(path, &aside)).map_err(StoreError::io(path))?;
-            }
-            Take::Copy => copy(path, &aside).map_err(StoreError::io(path))?,
-        }
-        let io = StoreError::io(&aside);
-        let found = std::fs::metadata(&aside).map_err(io)?;
-        let executable = found.permissions().mode() & 0o100 != 0;
-        // Hashed where it lies now: nobody else has this name, and what is kept is what was hashed.
-        let digest = hash_file(&aside)?;
-        let place = self.blob(&digest, executable);
-        if is_whole(&place, found.len()) {
-            self.discard(&aside)?;
-        } else if found.nlink() > 1 {
-            // Somebody else still has this file under another name and may write to it.
-            let own = self.aside();
-            copy(&aside, &own).map_err(StoreError::io(&own))?;
-            self.discard(&aside)?;
-            if hash_file(&own)? != digest {
-                return Err(StoreError::SourceChanged(path.to_owned()));
-            }
-            self.settle(&own, &place, executable)?;
-        } else {
-            self.settle(&aside, &place, executable)?;
-        }
-        let mode = if executable { Mode::Executable } else { Mode::File };
-        Ok(Artifact { mode, digest, size: found.len() })
-    }
-
-    fn ingest_link(&self, path: &Path, depth: usize) -> Result<Artifact> {
-        let target = std::fs::read_link(path).map_err(StoreError::io(path))?;
-        let refuse = |problem| StoreError::Unkeepable { path: path.to_owned(), problem };
-        let text = target.to_str().ok_or_else(|| refuse("its link text is not UTF-8"))?;
-        if !link_stays_inside(&target, depth) {
-            return Err(refuse("it is a link that leads out of the folder"));
-        }
-        let digest = self.put_bytes(text.as_bytes())?;
-        Ok(Artifact { mode: Mode::Symlink, digest, size: text.len() as u64 })
-    }
-
-    /// Gives a file its stamp and its name.
-    fn settle(&self, aside: &Path, place: &Path, executable: bool) -> Result<()> {
-        let stamp = SystemTime::UNIX_EPOCH + Duration::from_secs(STAMP as u64);
-        let file = std::fs::File::open(aside).map_err(StoreError::io(aside))?;
-        file.set_modified(stamp).map_err(StoreError::io(aside))?;
-        let mode = if executable { 0o555 } else { 0o444 };
-        file.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(StoreError::io(aside))?;
-        if let Some(parent) = place.parent() {
-            std::fs::create_dir_all(parent).map_err(StoreError::io(parent))?;
-        }
-        std::fs::rename(aside, place).map_err(StoreError::io(place))
-    }
-
     /// Whether everything of an artifact is there and whole. What was touched is hashed again, and removed if it is not what it was.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn has_all(&self, artifact: &Artifact) -> Result<bool> {
-        match artifact.mode {
-            Mode::File | Mode::Executable => self.has_file(artifact),
-            Mode::Symlink => Ok(self.get_bytes(&artifact.digest)?.is_some()),
-            Mode::Folder => match self.tree(&artifact.digest) {
-                Ok(tree) => {
-                    let mut whole = true;
-                    for entry in tree.entries.values() {
-                        // All of it, so that every damaged file is found at once.
-                        whole &= self.has_all(entry)?;
+        let mut whole = true;
+        let mut seen = HashSet::new();
+        let mut pending = vec![*artifact];
+        // All of it, also after the first loss, so that every damaged file is found at once. Each once: folders may share much.
+        while let Some(next) = pending.pop() {
+            if !seen.insert(next) {
+                continue;
+            }
+            whole &= match next.mode {
+                Mode::File | Mode::Executable => self.has_file(&next)?,
+                Mode::Symlink => self.get_bytes(&next.digest)?.is_some(),
+                Mode::Folder => match self.tree(&next.digest) {
+                    Ok(tree) => {
+                        pending.extend(tree.entries.values());
+                        true
                     }
-                    Ok(whole)
-                }
-                Err(StoreError::Missing(_)) => Ok(false),
-                Err(error) => Err(error),
-            },
+                    Err(StoreError::Missing(_)) => false,
+                    Err(error) => return Err(error),
+                },
+            };
         }
+        Ok(whole)
     }
 
-    fn has_file(&self, artifact: &Artifact) -> Result<bool> {
-        let path = self.blob(&artifact.digest, artifact.mode == Mode::Executable);
-        if is_whole(&path, artifact.size) {
-            return Ok(true);
-        }
-        if !path.exists() {
-            return Ok(false);
-        }
-        if hash_file(&path)? != artifact.digest {
-            self.discard(&path)?;
-            return Ok(false);
-        }
-        // Only touched. The stamp is set again, so that the next use need not hash it.
-        let aside = self.aside();
-        copy(&path, &aside).map_err(StoreError::io(&path))?;
-        self.settle(&aside, &path, artifact.mode == Mode::Executable)?;
-        Ok(true)
-    }
-
-    /// Lays an artifact out at a path where nothing is.
-    ///
-    /// # Errors
-    /// When content is missing, or the place cannot be written.
-    pub fn materialise(&self, artifact: &Artifact, place: &Path, how: How) -> Result<()> {
-        match artifact.mode {
-            Mode::Folder => {
-                std::fs::create_dir_all(place).map_err(StoreError::io(place))?;
-                let tree = self.tree(&artifact.digest)?;
-                tree.entries.iter().try_for_each(|(name, entry)| self.materialise(entry, &place.join(name), how))
-            }
-            Mode::Symlink => {
-                let text = self.get_bytes(&artifact.digest)?.ok_or(StoreError::Missing(artifact.digest))?;
-                let text = String::from_utf8(text).map_err(|_| StoreError::Missing(artifact.digest))?;
-                std::os::unix::fs::symlink(text, place).map_err(StoreError::io(place))
-            }
-            Mode::File | Mode::Executable => self.materialise_file(artifact, place, how),
-        }
-    }
-
-    fn materialise_file(&self, artifact: &Artifact, place: &Path, how: How) -> Result<()> {
-        if !self.has_file(artifact)? {
-            return Err(StoreError::Missing(artifact.digest));
-        }
+    /// Whether one file is there and whole: a look at its size, time and mode, and at its bytes only where those are not as it was kept.
+    pub(super) fn has_file(&self, artifact: &Artifact) -> Result<bool> {
         let executable = artifact.mode == Mode::Executable;
-        let blob = self.blob(&artifact.digest, executable);
-        // Another file system, or too many links: a copy does as well.
-        if how == How::Link && std::fs::hard_link(&blob, place).is_ok() {
-            return Ok(());
+        let path = self.blob(&artifact.digest, executable);
+        Ok(is_whole(&path, artifact.size, executable) || self.mend(&path, artifact)?)
+    }
+
+    /// Keeps again what was only touched, as a file of its own, since whoever touched it has a name for the old one. Removes the rest.
+    fn mend(&self, path: &Path, artifact: &Artifact) -> Result<bool> {
+        let aside = self.aside();
+        match copy(path, &aside) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(StoreError::io(path)(error)),
         }
-        copy(&blob, place).map_err(StoreError::io(place))?;
-        let mode = match (how, executable) {
-            (How::Link, false) => 0o444,
-            (How::Link, true) => 0o555,
-            (How::Copy, false) => 0o644,
-            (How::Copy, true) => 0o755,
-        };
-        std::fs::set_permissions(place, std::fs::Permissions::from_mode(mode)).map_err(StoreError::io(place))
+        let same = hash_file(&aside).map(|(digest, size)| digest == artifact.digest && size == artifact.size);
+        if self.unless_kept(&aside, same)? {
+            let kept = self.keep(&aside, artifact.mode == Mode::Executable);
+            return self.unless_kept(&aside, kept).map(|(digest, _)| digest == artifact.digest);
+        }
+        self.discard(&aside)?;
+        self.discard(path)?;
+        Ok(false)
     }
 }
 
-/// Whether a blob has its size and its stamp.
-fn is_whole(path: &Path, size: u64) -> bool {
-    std::fs::symlink_metadata(path)
-        .is_ok_and(|found| found.is_file() && found.len() == size && found.mtime() == STAMP && found.mtime_nsec() == 0)
+const fn permissions(executable: bool) -> u32 {
+    if executable { 0o555 } else { 0o444 }
 }
 
-/// A private copy; a clone where the file system can.
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    // `std::fs::copy` clones where the kernel can, and takes the permissions along; a read-only copy could not be settled.
-    std::fs::copy(from, to).map(drop)
+/// Whether a blob is as it was kept, without reading it.
+fn is_whole(path: &Path, size: u64, executable: bool) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| {
+        found.is_file() && has_stamp(&found, size) && found.permissions().mode() & 0o777 == permissions(executable)
+    })
 }
 
-/// The digest of a file's bytes.
-pub(super) fn hash_file(path: &Path) -> Result<Digest> {
-    let mut file = std::fs::File::open(path).map_err(StoreError::io(path))?;
+fn has_stamp(found: &std::fs::Metadata, size: u64) -> bool {
+    found.len() == size && found.mtime() == STAMP as i64 && found.mtime_nsec() == 0
+}
+
+/// Opens a file to read it, and nothing that took its place since somebody looked: no link is followed, no pipe waited for.
+pub(super) fn open_plain(path: &Path) -> std::io::Result<File> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    File::options().read(true).custom_flags(flags.bits() as i32).open(path)
+}
+
+/// A private copy at a path where nothing is. The standard library's copy clones or copies inside the kernel where that can.
+pub(super) fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    let mut source = open_plain(from)?;
+    // Never over something: what is there may be a link to a blob.
+    let mut target = File::options().write(true).create_new(true).mode(0o600).open(to)?;
+    match std::io::copy(&mut source, &mut target) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let _ = std::fs::remove_file(to);
+            Err(error)
+        }
+    }
+}
+
+/// The digest of an open file's bytes from where it stands, and how many they are.
+pub(super) fn hash(mut file: &File) -> std::io::Result<(Digest, u64)> {
     let mut hasher = blake3::Hasher::new();
+    // Large enough for blake3 to use all of SIMD and for few system calls, small enough to stay in the cache.
     let mut buffer = vec![0; 128 << 10];
     loop {
-        let read = file.read(&mut buffer).map_err(StoreError::io(path))?;
-        if read == 0 {
-            return Ok(Digest::from_bytes(*hasher.finalize().as_bytes()));
-        }
-        hasher.update(&buffer[..read]);
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok((Digest::from_bytes(*hasher.finalize().as_bytes()), hasher.count())),
+            Ok(read) => hasher.update(&buffer[..read]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
     }
 }
 
-/// The entries of a folder by name.
-pub(super) fn children(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(StoreError::io(folder))? {
-        let entry = entry.map_err(StoreError::io(folder))?;
-        let path = entry.path();
-        match entry.file_name().into_string() {
-            Ok(name) if is_component(&name) => found.push((name, path)),
-            _ => return Err(StoreError::Unkeepable { path, problem: "its name is not UTF-8" }),
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// Whether a link, `depth` folders below the one that is kept, leads to something inside it.
-pub(super) fn link_stays_inside(target: &Path, depth: usize) -> bool {
-    let mut level = depth.saturating_sub(1);
-    if depth == 0 {
-        return false;
-    }
-    for part in target.components() {
-        match part {
-            std::path::Component::ParentDir if level == 0 => return false,
-            std::path::Component::ParentDir => level -= 1,
-            std::path::Component::Normal(_) => level += 1,
-            std::path::Component::CurDir => {}
-            std::path::Component::RootDir | std::path::Component::Prefix(_) => return false,
-        }
-    }
-    true
+pub(super) fn hash_file(path: &Path) -> Result<(Digest, u64)> {
+    open_plain(path).and_then(|file| hash(&file)).map_err(StoreError::io(path))
 }

@@ -1,9 +1,11 @@
 //! Results by key, and which keys a step had.
 //!
-//! An entry is one JSON object, a line feed, and the blake3 of that object's bytes: a torn or damaged one is never believed.
+//! An entry is one JSON object, a line feed, and the blake3 of that object's bytes: a torn or damaged one is never believed. The object says
+//! its `format`; one of another format is not believed either.
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use flowrun_core::artifact::Artifact;
 use flowrun_core::digest::Digest;
@@ -15,7 +17,13 @@ use serde_json::{Map, Value as Json};
 use super::{Result, Store, StoreError, file_name};
 
 /// Keys of a step that are looked at for the nearest; further back, "what changed" tells nobody anything.
-const HISTORY: usize = 20;
+pub(super) const HISTORY: usize = 20;
+
+/// What this flowrun writes and reads.
+const FORMAT: u32 = 1;
+
+/// Uses within an hour count once, so that a run of cached steps writes nothing.
+const USE_GRAIN: Duration = Duration::from_secs(3600);
 
 /// An output of a result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,8 +65,22 @@ pub struct StoredEntry {
     pub created_unix_ms: u64,
 }
 
+#[derive(Serialize)]
+struct Written<'a> {
+    format: u32,
+    #[serde(flatten)]
+    entry: &'a StoredEntry,
+}
+
+#[derive(Deserialize)]
+struct Format {
+    #[serde(default)]
+    format: u32,
+}
+
 /// What a look-up finds.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one lives for a moment, and most are hits")]
 pub enum Lookup {
     /// The result, all its contents there.
     Hit(StoredEntry),
@@ -80,7 +102,8 @@ impl Store {
     /// When it cannot be written.
     pub fn save_entry(&self, entry: &StoredEntry, tag: &str) -> Result<()> {
         let path = self.entry_path(&entry.key);
-        let body = serde_json::to_string(entry).map_err(|error| StoreError::io(&path)(error.into()))?;
+        let written = Written { format: FORMAT, entry };
+        let body = serde_json::to_string(&written).map_err(|error| StoreError::io(&path)(error.into()))?;
         let text = format!("{body}\n{}\n", Digest::of(body.as_bytes()));
         self.write_whole(&path, text.as_bytes())?;
         let history = self.path("history").join(file_name(tag));
@@ -104,14 +127,21 @@ impl Store {
         if sum.parse::<Digest>().ok() != Some(Digest::of(body.as_bytes())) {
             return Err(damaged());
         }
+        match serde_json::from_str::<Format>(body) {
+            Ok(Format { format: FORMAT }) => {}
+            Ok(Format { format }) => {
+                return Err(format!("its entry is of format {format}, this flowrun reads {FORMAT}"));
+            }
+            Err(_) => return Err(damaged()),
+        }
         let entry: StoredEntry = serde_json::from_str(body).map_err(|_| damaged())?;
         if entry.key == *key { Ok(Some(entry)) } else { Err(damaged()) }
     }
 
-    /// A result by key, with all its contents.
+    /// A result by key, with all its contents. A hit counts as a use, for gc. What cannot be read is damaged: a miss, and a loud one.
     ///
     /// # Errors
-    /// When the store itself cannot be read.
+    /// None today: kept for stores that lie elsewhere.
     pub fn load_entry(&self, key: &Digest) -> Result<Lookup> {
         let entry = match self.peek_entry(key) {
             Ok(None) => return Ok(Lookup::Absent),
@@ -119,17 +149,24 @@ impl Store {
             Err(problem) => return Ok(Lookup::Damaged(problem)),
         };
         for (name, output) in &entry.outputs {
-            if !self.has_all(&output.artifact)? {
-                return Ok(Lookup::Damaged(format!("its output `{name}` is gone or damaged")));
+            match self.has_all(&output.artifact) {
+                Ok(true) => {}
+                Ok(false) => return Ok(Lookup::Damaged(format!("its output `{name}` is gone or damaged"))),
+                Err(error) => return Ok(Lookup::Damaged(format!("its output `{name}` cannot be read: {error}"))),
             }
         }
+        self.touch_entry(key);
         Ok(Lookup::Hit(entry))
     }
 
     /// Says that a result was used, so that gc keeps it longer. Best effort.
-    pub fn touch_entry(&self, key: &Digest) {
-        if let Ok(file) = std::fs::File::open(self.entry_path(key)) {
-            let _ = file.set_modified(std::time::SystemTime::now());
+    fn touch_entry(&self, key: &Digest) {
+        let now = SystemTime::now();
+        if let Ok(file) = std::fs::File::open(self.entry_path(key))
+            && let Ok(used) = file.metadata().and_then(|found| found.modified())
+            && used + USE_GRAIN < now
+        {
+            let _ = file.set_modified(now);
         }
     }
 
@@ -139,20 +176,25 @@ impl Store {
     /// When they cannot be read.
     pub fn latest_for(&self, tag: &str) -> Result<Vec<Digest>> {
         let path = self.path("history").join(file_name(tag));
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
+        let text = match std::fs::read(&path) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(StoreError::io(&path)(error)),
         };
-        let mut keys = Vec::new();
-        for key in text.lines().rev().filter_map(|line| line.parse::<Digest>().ok()) {
-            if !keys.contains(&key) {
-                keys.push(key);
-            }
-            if keys.len() == HISTORY {
-                break;
-            }
-        }
-        Ok(keys)
+        Ok(newest(&text, |_| true))
     }
+}
+
+/// The last of the wanted keys in a history, newest first, each once. Damaged lines are none.
+pub(super) fn newest(history: &str, wanted: impl Fn(&Digest) -> bool) -> Vec<Digest> {
+    let mut keys = Vec::new();
+    for key in history.lines().rev().filter_map(|line| line.parse::<Digest>().ok()).filter(wanted) {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+        if keys.len() == HISTORY {
+            break;
+        }
+    }
+    keys
 }

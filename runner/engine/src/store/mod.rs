@@ -1,37 +1,71 @@
 //! The store beside a project: contents by digest, results by key, runs as append-only records.
 //!
 //! ```text
-//! .flowrun/
+//! .flowrun/                           or $FLOWRUN_HOME
 //!   CACHEDIR.TAG  .gitignore          backups and git leave it alone
 //!   v1/                               the version of everything below
 //!     lock                            shared by every open store, exclusive for gc
-//!     blobs/ab/cdef…[.x]              bytes by blake3, read-only; .x are executable     put, ingest
-//!     entries/ab/cdef….json           results by step key                                save_entry
-//!     history/TAG                     keys that a step had, a line each, newest last     save_entry
-//!     runs/ID/                        meta.json events.jsonl logs/ lock                  RunRecord
-//!     memo                            digests of workspace files                         Memo
-//!     tmp/RUN/…                       folders of running steps, half-written things      step_folder
+//!     blobs/ab/cdef…[.x]              bytes by blake3, 0444; .x are executable, 0555
+//!     entries/ab/cdef….json           results by step key
+//!     history/TAG                     keys that a step had, a line each, newest last
+//!     runs/ID/                        meta.json events.jsonl logs/ lock
+//!     memo                            digests of workspace files
+//!     tmp/RUN/STEP.ATTEMPT/           folders of running steps
+//!     tmp/.PID-TIME/                  an open store's half-written things, and its lock
+//!     tmp/.sweep                      held while such folders are made or swept
 //! ```
-//! **Two versions.** A flowrun that finds another `vN` folder than its own ignores it and makes its own: old and new never read each
-//! other's bytes. Inside a version, unknown keys of entries and unknown events are skipped, so that small additions need no new one.
 //!
-//! **Crashes.** Everything is made aside and renamed into place, so a name either holds the whole or is not there. After SIGKILL only
-//! work is lost. After a power loss a file may be there with a wrong length or zeros: blobs carry their size and a stamp (below) that are
-//! checked at each use, entries end with their own digest, so both are found out and made again. Nothing is fsynced.
+//! | what | who writes it | how | a reader finds it torn |
+//! |---|---|---|---|
+//! | blob | `put_bytes`, `ingest` | aside, stamped, hashed, renamed | other size or stamp: hashed again, removed |
+//! | entry | `save_entry` | aside, renamed | its last line is not its digest: a loud miss |
+//! | history | `save_entry` | one append a result | the line is no key: skipped |
+//! | events | the run that holds `runs/ID/lock` | one append an event | the line is no JSON: skipped |
+//! | memo | `Memo::save` | aside, renamed | its last line is not its digest: empty |
+//! | anything, to remove it | `gc` alone, under the exclusive lock; a reader only what it found damaged | | |
 //!
-//! **Stamps.** A blob's modification time is set to one second after 1970. Anything that writes into it, through whatever hard link,
-//! moves that time; a use that finds another stamp hashes the file again and throws it away when it is not what its name says.
+//! **Two versions.** Folders `vN` stand side by side:
 //!
-//! Knows nothing of steps, keys' leaves or pipelines: manifests are opaque here.
+//! | | old data (`v1`) | new data (`v2`) |
+//! |---|---|---|
+//! | old flowrun | reads and writes it | does not look at it |
+//! | new flowrun | does not look at it: every step is new once | reads and writes it |
+//!
+//! So neither can misread the other, and going back finds everything as it was. Inside a version, additions are keys of entries and kinds of
+//! events that older readers skip; an entry or memo that says another `format` is not believed.
+//!
+//! **Crashes.** Everything is made aside and renamed into place, so a name either holds the whole or is not there; blobs come before the
+//! entry that refers to them, and `gc` removes entries before blobs. After SIGKILL, at any instant, only work is lost. Nothing is
+//! fsynced. After a power loss a file that was written in the last half minute may be short, empty or gone: blobs are checked by size and
+//! stamp at each use, entries and the memo by their own digest, so those are found and made again. What remains: a disk or file system
+//! that keeps a file's size and time but not its bytes. [`Store::check`] reads them all and finds that too.
+//!
+//! **Stamps.** A blob's modification time is one second after 1970. It is set before the bytes are hashed and looked at again after, so a
+//! late writer cannot slip in between. Whatever writes into a blob later, through whatever hard link, moves that time; a use that finds
+//! another stamp, size or mode hashes the file again and throws it away when it is not what its name says. What remains: a program that
+//! overwrites a read-only file in place, keeps its size and sets its time back. A step's folder should not let it.
+//!
+//! **Links** are kept when they are relative and stay inside the folder that is kept. Only leading `..` are taken: `a/../..` climbs from
+//! wherever `a` leads, which names alone do not tell. They are checked again when they are laid out, since a folder inside a kept one can be
+//! laid out by itself.
+//!
+//! Knows nothing of steps, keys' leaves or pipelines: manifests are opaque here, but for contents that they name.
 
 mod blobs;
+mod check;
 mod entries;
 mod gc;
+mod ingest;
+mod lay;
 mod memo;
 mod record;
+mod referred;
+mod scratch;
 mod sources;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_damage;
 mod trees;
 
 use std::path::{Path, PathBuf};
@@ -39,9 +73,13 @@ use std::sync::Arc;
 
 use flowrun_core::digest::Digest;
 
-pub use blobs::{How, Take};
+use scratch::Scratch;
+
+pub use check::{Flaw, Problem};
 pub use entries::{Lookup, StoredEntry, StoredOutput};
-pub use gc::{GcPolicy, GcReport};
+pub use gc::{GcPolicy, GcReport, StoreSize};
+pub use ingest::Take;
+pub use lay::How;
 pub use memo::Memo;
 pub use record::{RunInfo, RunRecord, new_run_id};
 pub use trees::Change;
@@ -80,6 +118,21 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// What to do about it, where that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        use std::io::ErrorKind;
+        let Self::Io { source, .. } = self else { return None };
+        match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                Some("make room on the disk; `flowrun gc --older-than 7d` gives back what old results take")
+            }
+            ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
+                Some("flowrun must be able to write beside the project, or where `FLOWRUN_HOME` says")
+            }
+            _ => None,
+        }
+    }
+
     pub(super) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
         move |source| Self::Io { path: path.to_owned(), source }
     }
@@ -99,7 +152,8 @@ struct Inner {
     /// `.flowrun/v1`.
     root: PathBuf,
     /// Held shared as long as the store is open.
-    _lock: std::fs::File,
+    lock: std::fs::File,
+    scratch: Scratch,
 }
 
 impl Store {
@@ -126,31 +180,33 @@ impl Store {
         let path = root.join("lock");
         let lock = std::fs::OpenOptions::new().create(true).append(true).open(&path).map_err(StoreError::io(&path))?;
         lock.lock_shared().map_err(StoreError::io(&path))?;
-        let store = Self { inner: Arc::new(Inner { root, _lock: lock }) };
-        store.sweep();
-        Ok(store)
+        let scratch = Scratch::open(&root)?;
+        Ok(Self { inner: Arc::new(Inner { root, lock, scratch }) })
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.inner.root.join(name)
     }
 
-    /// A fresh place for something half-written.
+    /// A fresh place for something half-written, on the same file system as everything else.
     fn aside(&self) -> PathBuf {
-        use std::sync::atomic::{AtomicU64, Ordering};
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        self.path(&format!("tmp/.{}-{number}", std::process::id()))
+        self.inner.scratch.fresh()
     }
 
     /// Writes a file whole: aside, then into place.
     fn write_whole(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let aside = self.aside();
-        std::fs::write(&aside, bytes).map_err(StoreError::io(&aside))?;
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(StoreError::io(parent))?;
+        let written =
+            std::fs::write(&aside, bytes).map_err(StoreError::io(&aside)).and_then(|()| into_place(&aside, path));
+        self.unless_kept(&aside, written)
+    }
+
+    /// Passes a result on, and on failure takes away what was half-written, so that a full disk does not fill further.
+    fn unless_kept<T>(&self, aside: &Path, result: Result<T>) -> Result<T> {
+        if result.is_err() {
+            let _ = std::fs::remove_file(aside);
         }
-        std::fs::rename(&aside, path).map_err(StoreError::io(path))
+        result
     }
 
     /// A fresh, empty folder for an attempt at a step.
@@ -169,46 +225,20 @@ impl Store {
     /// # Errors
     /// When something in it cannot be removed.
     pub fn discard(&self, path: &Path) -> Result<()> {
-        let found = match std::fs::symlink_metadata(path) {
-            Ok(found) => found,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(StoreError::io(path)(error)),
-        };
-        if !found.is_dir() {
-            return std::fs::remove_file(path).map_err(StoreError::io(path));
-        }
-        if std::fs::remove_dir_all(path).is_err() {
-            make_writable(path);
-            std::fs::remove_dir_all(path).map_err(StoreError::io(path))?;
-        }
-        Ok(())
-    }
-
-    /// Removes folders of runs that are dead. Best effort: what cannot be removed now will be next time.
-    fn sweep(&self) {
-        let Ok(entries) = std::fs::read_dir(self.path("tmp")) else { return };
-        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let dead = match name.strip_prefix('.').and_then(|rest| rest.split('-').next()) {
-                Some(pid) => !Path::new("/proc").join(pid).exists() && Path::new("/proc/self").exists(),
-                None => !self.is_live(&name),
-            };
-            if dead {
-                let _ = self.discard(&path);
-            }
-        }
+        scratch::discard(path)
     }
 }
 
-fn make_writable(folder: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    let _ = std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755));
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            make_writable(&entry.path());
-        }
+/// Renames a finished file to its name, making the folders above it.
+fn into_place(aside: &Path, place: &Path) -> Result<()> {
+    match std::fs::rename(aside, place) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        done => return done.map_err(StoreError::io(place)),
     }
+    if let Some(parent) = place.parent() {
+        std::fs::create_dir_all(parent).map_err(StoreError::io(parent))?;
+    }
+    std::fs::rename(aside, place).map_err(StoreError::io(place))
 }
 
 /// A label as one file name: short, without separators, and different for different labels.
@@ -216,7 +246,7 @@ fn file_name(label: &str) -> String {
     let plain: String =
         label.chars().map(|c| if c.is_ascii_alphanumeric() || "._-=,[]".contains(c) { c } else { '_' }).collect();
     // 255 bytes is what file systems take; a label that was changed or cut gets its digest, so that no two share a name.
-    if plain == label && plain.len() <= 120 && !plain.starts_with('.') {
+    if plain == label && (1..=120).contains(&plain.len()) && !plain.starts_with('.') {
         return plain;
     }
     let cut: String = plain.trim_start_matches('.').chars().take(100).collect();

@@ -1,18 +1,27 @@
 //! Runs as append-only records. A run is alive as long as its process holds the lock in its folder: that is right even after SIGKILL.
+//!
+//! Events are lines of JSON that mean nothing here. One that was cut off, by a death or a full disk, is skipped by readers; the next one begins
+//! a line of its own.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use flowrun_core::artifact::is_component;
 use flowrun_core::digest::Digest;
+use serde::de::IgnoredAny;
 use serde_json::Value as Json;
 
+use super::scratch::is_held;
 use super::{Result, Store, StoreError, file_name};
 
 /// A run that is being recorded.
 #[derive(Debug)]
 pub struct RunRecord {
+    store: Store,
     folder: PathBuf,
     events: std::fs::File,
+    /// Whether the last line may lack its end.
+    torn: bool,
     _lock: std::fs::File,
 }
 
@@ -57,19 +66,24 @@ impl RunRecord {
     /// Begins a record.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When it cannot be written, or there is one of that id.
     pub fn create(store: &Store, id: &str, meta: &Json) -> Result<Self> {
+        if !is_component(id) {
+            return Err(no_such(id));
+        }
         let folder = store.path("runs").join(id);
-        let logs = folder.join("logs");
-        std::fs::create_dir_all(&logs).map_err(StoreError::io(&logs))?;
+        std::fs::create_dir(&folder).map_err(StoreError::io(&folder))?;
         let path = folder.join("lock");
-        let lock = std::fs::File::create(&path).map_err(StoreError::io(&path))?;
+        let lock = std::fs::File::create_new(&path).map_err(StoreError::io(&path))?;
         lock.lock().map_err(StoreError::io(&path))?;
-        store.write_whole(&folder.join("meta.json"), meta.to_string().as_bytes())?;
+        let logs = folder.join("logs");
+        std::fs::create_dir(&logs).map_err(StoreError::io(&logs))?;
         let path = folder.join("events.jsonl");
         let events =
             std::fs::OpenOptions::new().create(true).append(true).open(&path).map_err(StoreError::io(&path))?;
-        Ok(Self { folder, events, _lock: lock })
+        // Last: a run is one for others once this is there.
+        store.write_whole(&folder.join("meta.json"), meta.to_string().as_bytes())?;
+        Ok(Self { store: store.clone(), folder, events, torn: false, _lock: lock })
     }
 
     /// Adds an event: one line, one write.
@@ -77,13 +91,28 @@ impl RunRecord {
     /// # Errors
     /// When it cannot be written.
     pub fn append_event(&mut self, line: &str) -> Result<()> {
-        self.events.write_all(format!("{line}\n").as_bytes()).map_err(StoreError::io(&self.folder))
+        let start = if self.torn { "\n" } else { "" };
+        let written = self.events.write_all(format!("{start}{line}\n").as_bytes());
+        self.torn = written.is_err();
+        written.map_err(StoreError::io(&self.folder.join("events.jsonl")))
+    }
+
+    /// Puts a file into the record, whole.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_file(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.store.write_whole(&self.folder.join(file_name(name)), bytes)
     }
 
     /// Where a step's log goes.
     pub fn log_path(&self, label: &str) -> PathBuf {
         log_path(&self.folder, label)
     }
+}
+
+fn no_such(id: &str) -> StoreError {
+    StoreError::NoSuchRun(format!("no run `{id}` here"))
 }
 
 fn log_path(folder: &Path, label: &str) -> PathBuf {
@@ -106,15 +135,14 @@ impl Store {
     }
 
     fn run_info(&self, id: String) -> Option<RunInfo> {
-        let text = std::fs::read_to_string(self.path("runs").join(&id).join("meta.json")).ok()?;
-        Some(RunInfo { meta: serde_json::from_str(&text).ok()?, live: self.is_live(&id), id })
+        let bytes = std::fs::read(self.path("runs").join(&id).join("meta.json")).ok()?;
+        // The events of a run whose first file is damaged can still be told.
+        Some(RunInfo { meta: serde_json::from_slice(&bytes).unwrap_or_default(), live: self.is_live(&id), id })
     }
 
     /// Whether a run is still going on.
     pub fn is_live(&self, id: &str) -> bool {
-        let path = self.path("runs").join(id).join("lock");
-        std::fs::File::open(path)
-            .is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)))
+        is_component(id) && is_held(&self.path("runs").join(id).join("lock"))
     }
 
     /// The run that a person means: `@latest`, an id, or the only one that starts so.
@@ -124,6 +152,9 @@ impl Store {
     pub fn resolve(&self, name: &str) -> Result<String> {
         let runs = self.runs()?;
         let fail = |text: String| Err(StoreError::NoSuchRun(text));
+        if name.is_empty() {
+            return Err(no_such(name));
+        }
         if name == "@latest" {
             return runs.first().map_or_else(|| fail("there is no run here yet".into()), |run| Ok(run.id.clone()));
         }
@@ -131,20 +162,24 @@ impl Store {
         match fitting.as_slice() {
             [only] => Ok((*only).to_owned()),
             _ if fitting.contains(&name) => Ok(name.to_owned()),
-            [] => fail(format!("no run `{name}` here: `flowrun runs` lists them")),
+            [] => Err(no_such(name)),
             many => fail(format!("`{name}` fits {} runs: write more of its id", many.len())),
         }
     }
 
-    /// The lines of a run's events; a torn last one is left out.
+    /// The lines of a run's events; those that are torn or damaged are left out.
     ///
     /// # Errors
     /// When they cannot be read.
     pub fn events(&self, id: &str) -> Result<Vec<String>> {
+        if !is_component(id) {
+            return Err(no_such(id));
+        }
         let path = self.path("runs").join(id).join("events.jsonl");
-        let text = std::fs::read_to_string(&path).map_err(StoreError::io(&path))?;
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        Ok(whole.lines().map(str::to_owned).collect())
+        let bytes = std::fs::read(&path).map_err(StoreError::io(&path))?;
+        let whole = |line: &&str| serde_json::from_str::<IgnoredAny>(line).is_ok();
+        let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+        Ok(lines.filter(whole).map(str::to_owned).collect())
     }
 
     /// Where the log of a recorded run's step is.

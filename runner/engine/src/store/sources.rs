@@ -6,15 +6,17 @@ use std::path::Path;
 use flowrun_core::artifact::{Artifact, Mode, Tree};
 use flowrun_core::digest::Digest;
 
-use super::blobs::{children, hash_file, link_stays_inside};
+use super::blobs::{hash, open_plain};
+use super::ingest::{children, read_link, unkeepable};
 use super::memo::{Memo, Stat, now_nanos};
 use super::{Result, Store, StoreError, Take};
 
-/// Folders inside a source that are nobody's data.
+/// Entries of a source that are nobody's data. A step does not see them, so that a commit or an import changes no key.
 const LEFT_OUT: [&str; 3] = [".git", ".flowrun", "__pycache__"];
 
 impl Store {
-    /// The content of a file or folder of the workspace. Listings of folders are kept, files are not copied.
+    /// The content of a file or folder of the workspace. Listings of folders are kept, files are not copied. `.git`, `.flowrun` and
+    /// `__pycache__` inside a folder are left out.
     ///
     /// # Errors
     /// When something cannot be read, changes meanwhile, or cannot be kept.
@@ -28,24 +30,25 @@ impl Store {
         let found = std::fs::symlink_metadata(path).map_err(StoreError::io(path))?;
         let kind = found.file_type();
         if kind.is_symlink() {
-            return hash_link(path, depth);
+            let text = read_link(path, depth)?;
+            return Ok(Artifact { mode: Mode::Symlink, digest: Digest::of(text.as_bytes()), size: text.len() as u64 });
         }
-        if kind.is_dir() {
-            let mut tree = Tree::default();
-            for (name, child) in children(path)? {
-                if !LEFT_OUT.contains(&name.as_str()) {
-                    tree.entries.insert(name, self.hash_below(&child, memo, depth + 1)?);
-                }
+        if kind.is_file() {
+            let digest = hash_known(path, &found, memo)?;
+            let mode = if found.permissions().mode() & 0o100 != 0 { Mode::Executable } else { Mode::File };
+            return Ok(Artifact { mode, digest, size: found.len() });
+        }
+        if !kind.is_dir() {
+            return Err(unkeepable(path, "it is neither a file nor a folder"));
+        }
+        let mut tree = Tree::default();
+        for (name, child) in children(path, depth)? {
+            if !LEFT_OUT.contains(&name.as_str()) {
+                tree.entries.insert(name, self.hash_below(&child, memo, depth + 1)?);
             }
-            self.put_bytes(&tree.to_bytes())?;
-            return Ok(tree.artifact());
         }
-        if !kind.is_file() {
-            return Err(StoreError::Unkeepable { path: path.to_owned(), problem: "it is neither a file nor a folder" });
-        }
-        let digest = hash_known(path, &found, memo)?;
-        let mode = if found.permissions().mode() & 0o100 != 0 { Mode::Executable } else { Mode::File };
-        Ok(Artifact { mode, digest, size: found.len() })
+        self.put_bytes(&tree.to_bytes())?;
+        Ok(tree.artifact())
     }
 
     /// Brings in what a step needs of a source, if the store does not have it already.
@@ -53,8 +56,8 @@ impl Store {
     /// # Errors
     /// When the source no longer is what it was when it was hashed.
     pub fn ensure_source(&self, path: &Path, artifact: &Artifact) -> Result<()> {
-        let path = std::fs::canonicalize(path).map_err(StoreError::io(path))?;
-        self.ensure_below(&path, artifact)
+        let path = std::fs::canonicalize(path).map_err(|error| gone(path, StoreError::io(path)(error)))?;
+        self.ensure_below(&path, artifact).map_err(|error| gone(&path, error))
     }
 
     fn ensure_below(&self, path: &Path, artifact: &Artifact) -> Result<()> {
@@ -67,32 +70,23 @@ impl Store {
             Mode::Symlink => {
                 let text = std::fs::read_link(path).map_err(StoreError::io(path))?;
                 let digest = self.put_bytes(text.as_os_str().as_encoded_bytes())?;
-                same(path, digest, artifact)
+                if digest == artifact.digest { Ok(()) } else { Err(StoreError::SourceChanged(path.to_owned())) }
             }
             Mode::File | Mode::Executable => {
                 let taken = self.ingest(path, Take::Copy)?;
-                if taken.mode != artifact.mode {
-                    return Err(StoreError::SourceChanged(path.to_owned()));
-                }
-                same(path, taken.digest, artifact)
+                if taken == *artifact { Ok(()) } else { Err(StoreError::SourceChanged(path.to_owned())) }
             }
         }
     }
 }
 
-fn same(path: &Path, digest: Digest, artifact: &Artifact) -> Result<()> {
-    if digest == artifact.digest { Ok(()) } else { Err(StoreError::SourceChanged(path.to_owned())) }
-}
-
-fn hash_link(path: &Path, depth: usize) -> Result<Artifact> {
-    let target = std::fs::read_link(path).map_err(StoreError::io(path))?;
-    match target.to_str().filter(|_| link_stays_inside(&target, depth)) {
-        Some(text) => {
-            Ok(Artifact { mode: Mode::Symlink, digest: Digest::of(text.as_bytes()), size: text.len() as u64 })
+/// A file that was there when it was hashed and is not now has changed.
+fn gone(path: &Path, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            StoreError::SourceChanged(path.to_owned())
         }
-        None => {
-            Err(StoreError::Unkeepable { path: path.to_owned(), problem: "it is a link that leads out of the folder" })
-        }
+        other => other,
     }
 }
 
@@ -101,10 +95,12 @@ fn hash_known(path: &Path, found: &std::fs::Metadata, memo: &Memo) -> Result<Dig
     if let Some(digest) = memo.recall(&before) {
         return Ok(digest);
     }
+    let io = |error| StoreError::io(path)(error);
+    let file = open_plain(path).map_err(io)?;
     let now = now_nanos();
-    let digest = hash_file(path)?;
-    let after = Stat::of(&std::fs::metadata(path).map_err(StoreError::io(path))?);
-    if before != after {
+    let (digest, size) = hash(&file).map_err(io)?;
+    let after = Stat::of(&file.metadata().map_err(io)?);
+    if before != after || size != after.size {
         return Err(StoreError::SourceChanged(path.to_owned()));
     }
     memo.remember(before, digest, now);

@@ -6,20 +6,20 @@ use serde_json::json;
 
 use super::*;
 
-struct Bed {
-    _folder: tempfile::TempDir,
-    root: PathBuf,
-    store: Store,
+pub(super) struct Bed {
+    pub(super) _folder: tempfile::TempDir,
+    pub(super) root: PathBuf,
+    pub(super) store: Store,
 }
 
-fn bed() -> Bed {
+pub(super) fn bed() -> Bed {
     let folder = tempfile::tempdir().expect("tempdir");
     let root = folder.path().to_owned();
     let store = Store::open(&root).expect("opens");
     Bed { _folder: folder, root, store }
 }
 
-fn folder(bed: &Bed, name: &str) -> PathBuf {
+pub(super) fn folder(bed: &Bed, name: &str) -> PathBuf {
     let path = bed.root.join(name);
     std::fs::create_dir_all(path.join("sub")).expect("mkdir");
     std::fs::write(path.join("a.txt"), "one").expect("write");
@@ -29,7 +29,7 @@ fn folder(bed: &Bed, name: &str) -> PathBuf {
     path
 }
 
-fn entry(key: Digest, artifact: Artifact) -> StoredEntry {
+pub(super) fn entry(key: Digest, artifact: Artifact) -> StoredEntry {
     let output = StoredOutput { artifact, name: "out".into() };
     StoredEntry {
         key,

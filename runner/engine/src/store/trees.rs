@@ -49,7 +49,8 @@ impl Store {
         Ok(Some(at))
     }
 
-    /// What differs between two folders, at most `limit` entries; folders that agree are not entered.
+    /// What differs between two folders, at most `limit` entries; folders that agree are not entered, and one that was added or removed is
+    /// one entry.
     ///
     /// # Errors
     /// When a listing is missing.
@@ -68,6 +69,7 @@ impl Store {
         changes: &mut Vec<Change>,
     ) -> Result<()> {
         let listing = |artifact: &Artifact| match self.tree(&artifact.digest) {
+            _ if artifact.mode != Mode::Folder => Ok(Default::default()),
             Ok(tree) => Ok(tree.entries),
             // What is gone cannot be compared; the rest still can.
             Err(StoreError::Missing(_)) => Ok(Default::default()),
