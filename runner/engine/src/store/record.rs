@@ -36,17 +36,20 @@ pub struct RunInfo {
     pub live: bool,
 }
 
-/// A run id: UTC date and time, which sort, and four characters, which tell apart. `20261123-190412-k3f9`.
+/// A run id: UTC date and time, then two characters for the millisecond, so that ids sort by when runs began, and two that tell apart those of
+/// one millisecond. `20261123-190412-k3f9`. Two can still be alike: [`RunRecord::create`] takes one only once.
 pub fn new_run_id(unix_ms: u64, entropy: u64) -> String {
     let (days, seconds) = (unix_ms / 86_400_000, unix_ms / 1000 % 86_400);
     let (year, month, day) = civil(days as i64);
     let mixed = Digest::of(format!("{unix_ms} {entropy}").as_bytes());
-    let letters: String =
-        mixed.as_bytes()[..4].iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect();
+    // 1000 milliseconds fit into 32 * 32.
+    let millis = unix_ms % 1000;
+    let parts = [millis / 32, millis % 32, u64::from(mixed.as_bytes()[0]), u64::from(mixed.as_bytes()[1])];
+    let letters: String = parts.iter().map(|part| char::from(ALPHABET[(part % 32) as usize])).collect();
     format!("{year:04}{month:02}{day:02}-{:02}{:02}{:02}-{letters}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-/// No letters that look like others (Crockford's base 32).
+/// No letters that look like others (Crockford's base 32), in the order in which text sorts.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// Year, month and day of a day count since 1970 (Howard Hinnant, "chrono-compatible low-level date algorithms").

@@ -191,6 +191,14 @@ fn records_survive_a_torn_line_and_know_whether_they_live() {
 }
 
 #[test]
+fn run_ids_sort_by_the_millisecond() {
+    let ids: Vec<String> = (0..2500).map(|ms| new_run_id(1_795_460_652_000 + ms, 7)).collect();
+    assert!(ids.is_sorted_by(|a, b| a < b));
+    assert!(ids.iter().all(|id| id.len() == "20261123-190412-k3f9".len()));
+    assert_ne!(new_run_id(1, 1), new_run_id(1, 2));
+}
+
+#[test]
 fn gc_keeps_what_is_referred_to_and_waits_for_others() {
     let bed = bed();
     let artifact = bed.store.ingest(&folder(&bed, "made"), Take::Copy).expect("ingest");
