@@ -15,7 +15,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, setsid, wait};
 
 use super::GRACE;
-use super::tree::signal_all;
+use super::tree::{kill_all, terminate_all};
 use super::wire::{Job, Report, STOP};
 
 /// How long the guard tries to get rid of what is left before it says that something is. Only what cannot be killed takes that
@@ -67,13 +67,23 @@ fn guard() -> io::Result<()> {
         Ok(command) => command,
         Err(error) => return tell(&socket, Report::Failed(error.raw_os_error().unwrap_or(0))),
     };
-    tell(&socket, Report::Started(command.as_raw_nonzero().get()))?;
+    // Whatever goes wrong from here on, the command must not outlive it.
+    let overseen = oversee_all(command, &socket, incoming);
+    if overseen.is_err() {
+        kill_all(command);
+    }
+    overseen
+}
+
+fn oversee_all(command: Pid, socket: &UnixStream, incoming: BufReader<UnixStream>) -> io::Result<()> {
+    // flowrun may be gone already, which the listening thread finds out: then there is a tree to kill, and nobody to tell.
+    let _ = tell(socket, Report::Started(command.as_raw_nonzero().get()));
     let (events, inbox) = channel();
     let for_waiting = events.clone();
     std::thread::Builder::new().name("wait".into()).spawn(move || await_children(&for_waiting))?;
     std::thread::Builder::new().name("listen".into()).spawn(move || listen(incoming, &events))?;
     for report in oversee(command, &inbox) {
-        tell(&socket, report)?;
+        let _ = tell(socket, report);
     }
     Ok(())
 }
@@ -108,7 +118,11 @@ fn start(job: Job) -> io::Result<Pid> {
     let _ = std::fs::write(format!("/proc/{}/oom_score_adj", child.id()), OOM_SCORE);
     if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), job.stdin) {
         // A command need not read what it is given: a broken pipe is its own business.
-        std::thread::Builder::new().name("feed".into()).spawn(move || pipe.write_all(&bytes).ok())?;
+        let feed = std::thread::Builder::new().name("feed".into()).spawn(move || pipe.write_all(&bytes).ok());
+        if let Err(error) = feed {
+            let _ = child.kill();
+            return Err(error);
+        }
     }
     i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| io::Error::other("a process without a number"))
 }
@@ -190,24 +204,23 @@ fn oversee(command: Pid, inbox: &Receiver<Event>) -> Vec<Report> {
             }
             (Ok(Event::Ended(..)), before) => before,
             (Ok(Event::Stop), Phase::Running) => {
-                signal_all(command, Signal::TERM);
-                signal_all(command, Signal::CONT);
+                terminate_all(command);
                 Phase::Stopping(Instant::now() + GRACE)
             }
             (Ok(Event::Stop | Event::Gone), Phase::Killing(until)) => Phase::Killing(until),
             (Ok(Event::Stop | Event::Gone) | Err(_), Phase::Running | Phase::Stopping(_)) => {
-                signal_all(command, Signal::KILL);
+                kill_all(command);
                 Phase::Killing(Instant::now() + PATIENCE)
             }
             (Err(_), Phase::Killing(until)) => {
-                signal_all(command, Signal::KILL);
+                kill_all(command);
                 Phase::Killing(until)
             }
         };
     }
     if cfg!(not(target_os = "linux")) {
         // No orphan is ours here, so `Childless` says nothing about the group.
-        signal_all(command, Signal::KILL);
+        kill_all(command);
     }
     end.and_then(report).into_iter().chain(left.then_some(Report::Left)).collect()
 }

@@ -177,6 +177,8 @@ async fn listen(
         }
         release = lines.holds().then(|| release.unwrap_or_else(|| Instant::now() + HOLD));
         pass_on(&mut found, stream, say).await;
+        // A pipe that is always full must not keep a stop from being heard.
+        tokio::task::yield_now().await;
     }
     lines.end(&mut found);
     pass_on(&mut found, stream, say).await;
