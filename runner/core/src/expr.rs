@@ -57,8 +57,8 @@ fn environment(quote: Quote) -> Environment<'static> {
     env.add_filter("raw", |value: String| Value::from_safe_string(value));
     env.add_filter("quote", |value: String| Value::from_safe_string(shell_word(&value)));
     match quote {
-        Quote::Plain => env.set_formatter(|out, state, value| plain(out, state, value)),
-        Quote::Shell => env.set_formatter(|out, state, value| shell(out, state, value)),
+        Quote::Plain => env.set_formatter(plain),
+        Quote::Shell => env.set_formatter(shell),
     }
     env
 }

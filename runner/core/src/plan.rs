@@ -153,7 +153,7 @@ const MOST_INSTANCES: usize = 100_000;
 /// # Errors
 /// When a list cannot be rendered or is none.
 pub fn instances(step: &Step, context: &Map<String, Json>) -> Result<Vec<Instance>, BadTemplate> {
-    let items: Vec<(String, Map<String, Json>)> = match &step.foreach {
+    let items: Vec<Labelled> = match &step.foreach {
         Some(list) => list_of(list, context, "foreach")?
             .into_iter()
             .map(|item| (label_of(&item), Map::from_iter([("item".to_owned(), item)])))
@@ -182,7 +182,10 @@ fn list_of(list: &Json, context: &Map<String, Json>, name: &str) -> Result<Vec<J
     }
 }
 
-fn combinations(step: &Step, context: &Map<String, Json>) -> Result<Vec<(String, Map<String, Json>)>, BadTemplate> {
+/// A label and what templates see under it.
+type Labelled = (String, Map<String, Json>);
+
+fn combinations(step: &Step, context: &Map<String, Json>) -> Result<Vec<Labelled>, BadTemplate> {
     let mut rows: Vec<(Vec<String>, Map<String, Json>)> = vec![(Vec::new(), Map::new())];
     for (name, list) in &step.matrix {
         let items = list_of(list, context, name)?;
@@ -265,16 +268,15 @@ pub fn admits(step: &Step, context: &Map<String, Json>) -> Result<bool, BadTempl
     }
 }
 
+/// Variables of a process, by name.
+pub type Variables = std::collections::BTreeMap<String, String>;
+
 /// The declared variables, rendered, and the secrets by variable.
 ///
 /// # Errors
 /// When a value cannot be rendered.
-pub fn environment(
-    step: &Step,
-    context: &Map<String, Json>,
-) -> Result<(std::collections::BTreeMap<String, String>, std::collections::BTreeMap<String, String>), BadTemplate> {
-    let mut plain = std::collections::BTreeMap::new();
-    let mut secrets = std::collections::BTreeMap::new();
+pub fn environment(step: &Step, context: &Map<String, Json>) -> Result<(Variables, Variables), BadTemplate> {
+    let (mut plain, mut secrets) = (Variables::new(), Variables::new());
     for (name, value) in &step.env {
         match value {
             EnvValue::Text(text) => drop(plain.insert(name.clone(), expr::render(text, context, Quote::Plain)?)),

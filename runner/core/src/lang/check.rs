@@ -262,7 +262,7 @@ impl Check<'_> {
         for (key, there, owner) in given {
             // `defaults` may put `env` and `python` on every step; only what stands in the step itself is judged.
             let written = self.doc.at(&["steps", id]).get(key).is_some();
-            if there && owner != kind && written && !self.from_defaults(id, key) {
+            if there && owner != kind && written && !self.is_default(id, key) {
                 let message = format!("`{key}` is for `{owner}` steps, and step `{id}` is a `{kind}` step");
                 let finding = Finding::new(Rule::KindKey, self.key_span(&["steps", id, key]), message);
                 self.say(finding.expected(format!("not for `{kind}`")));
@@ -285,7 +285,7 @@ impl Check<'_> {
         }
     }
 
-    fn from_defaults(&self, id: &str, key: &str) -> bool {
+    fn is_default(&self, id: &str, key: &str) -> bool {
         let own = self.doc.at(&["steps", id]).get(key).map(|node| node.span.clone());
         let default = self.doc.at(&["defaults"]).get(key).map(|node| node.span.clone());
         own.is_some() && own == default
@@ -731,8 +731,12 @@ fn known<'a>(
 ) -> Result<(), Refusal> {
     match rest.first() {
         Some(first) if !known.clone().any(|one| one == first) => {
-            let hint = did_you_mean(first, known.clone().map(String::as_str))
-                .unwrap_or_else(|| format!("`{owner}` has {}", one_of(known.map(String::as_str))));
+            let whole: Vec<String> = known.map(|name| format!("{owner}.{name}")).collect();
+            let close = did_you_mean(&format!("{owner}.{first}"), whole.iter().map(String::as_str));
+            let hint = close.unwrap_or_else(|| match whole.is_empty() {
+                true => format!("there are no `{owner}` here"),
+                false => format!("there are {}", one_of(whole.iter().map(String::as_str))),
+            });
             Err((Rule::UndefinedVariable, format!("`{name}` is not defined"), Some(hint)))
         }
         _ => Ok(()),

@@ -17,7 +17,19 @@ pub fn reference() -> String {
          Keys at the top that start with `x-` are yours, for anchors.\n",
     );
     section(&mut text, "The pipeline", &schema, &schema);
-    let order = ["Param", "Source", "Step", "Python", "Retry", "Resources", "Onnx", "EnvValue", "Condition", "Defaults", "Profile"];
+    let order = [
+        "Param",
+        "Source",
+        "Step",
+        "Python",
+        "Retry",
+        "Resources",
+        "Onnx",
+        "EnvValue",
+        "Condition",
+        "Defaults",
+        "Profile",
+    ];
     for name in order {
         if let Some(definition) = schema.pointer(&format!("/$defs/{name}")) {
             section(&mut text, name, definition, &schema);
@@ -35,12 +47,22 @@ fn section(text: &mut String, title: &str, definition: &Json, root: &Json) {
     let about = definition.get("description").and_then(Json::as_str).unwrap_or_default();
     let _ = write!(text, "\n## {title}\n\n{about}\n");
     if let Some(properties) = definition.get("properties").and_then(Json::as_object) {
-        let required: Vec<&str> =
-            definition.get("required").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str).collect();
+        let required: Vec<&str> = definition
+            .get("required")
+            .and_then(Json::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Json::as_str)
+            .collect();
         text.push_str("\n| key | type | |\n|---|---|---|\n");
         for (name, property) in properties {
             let mark = if required.contains(&name.as_str()) { ", required" } else { "" };
-            let about = property.get("description").and_then(Json::as_str).unwrap_or_default().replace('\n', " ").replace('|', "\\|");
+            let about = property
+                .get("description")
+                .and_then(Json::as_str)
+                .unwrap_or_default()
+                .replace('\n', " ")
+                .replace('|', "\\|");
             let _ = writeln!(text, "| `{name}` | {}{mark} | {about} |", kind(property, root));
         }
     } else if let Some(choices) = definition.get("anyOf").and_then(Json::as_array) {
@@ -61,7 +83,8 @@ fn kind(schema: &Json, root: &Json) -> String {
         return if constants.is_empty() { format!("[{name}](#{})", name.to_lowercase()) } else { constants.join(", ") };
     }
     if let Some(choices) = schema.get("anyOf").and_then(Json::as_array) {
-        let mut kinds: Vec<String> = choices.iter().map(|choice| kind(choice, root)).filter(|kind| kind != "null").collect();
+        let mut kinds: Vec<String> =
+            choices.iter().map(|choice| kind(choice, root)).filter(|kind| kind != "null").collect();
         kinds.dedup();
         return kinds.join(" or ");
     }
@@ -86,7 +109,8 @@ fn kind(schema: &Json, root: &Json) -> String {
 
 fn constants(definition: &Json) -> Vec<String> {
     let listed = definition.get("enum").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str);
-    let single = definition.get("oneOf").and_then(Json::as_array).into_iter().flatten().filter_map(|one| one["const"].as_str());
+    let single =
+        definition.get("oneOf").and_then(Json::as_array).into_iter().flatten().filter_map(|one| one["const"].as_str());
     listed.chain(single).map(|name| format!("`{name}`")).collect()
 }
 

@@ -64,10 +64,13 @@ fn a_fan_out_is_done_when_its_instances_are_and_the_same_result_is_made_once() {
     assert_eq!(scheduler.take_orders(), [Order::Look(NodeId(1))]);
 }
 
+/// What a step waits for (and whether for data), thousandths of cores, whether it is tolerated, attempts.
+type Drawn = (Vec<(usize, bool)>, u64, bool, u32);
+
 /// What a random driver may answer.
 #[derive(Clone, Debug)]
 struct Script {
-    specs: Vec<(Vec<(usize, bool)>, u64, bool, u32)>,
+    specs: Vec<Drawn>,
     answers: Vec<u8>,
     keep_going: bool,
 }

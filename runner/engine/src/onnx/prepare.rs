@@ -3,8 +3,9 @@
 //! Resizing is a convolution with a triangle (fast_image_resize `Bilinear`): antialiased when a picture shrinks, the same
 //! filter as PIL's `Image.BILINEAR`. Sums are rounded to whole levels once a pass, as PIL does.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 use super::picture::Pixels;
 use super::settings::Resize;
@@ -78,27 +79,29 @@ impl Preparer {
     pub(super) fn prepare(&mut self, picture: &Pixels) -> Result<(Vec<f32>, Fit), String> {
         let fit = Fit::new(picture.width, picture.height, self.side, self.resize);
         let scaled = self.scale(picture, fit.scaled)?;
-        self.place(scaled.buffer(), &fit);
+        self.place(scaled.pixels(), &fit);
         Ok((self.planes(), fit))
     }
 
-    fn scale(&mut self, picture: &Pixels, (width, height): (u32, u32)) -> Result<Image<'static>, String> {
-        let source = ImageRef::new(picture.width, picture.height, &picture.rgb, PixelType::U8x3)
+    fn scale(&mut self, picture: &Pixels, (width, height): (u32, u32)) -> Result<TypedImage<'static, U8x3>, String> {
+        // Typed, so that the compiler makes the code for this one kind of pixel and not for all thirteen.
+        let source = TypedImageRef::<U8x3>::from_buffer(picture.width, picture.height, &picture.rgb)
             .map_err(|error| error.to_string())?;
-        let mut scaled = Image::new(width, height, PixelType::U8x3);
+        let mut scaled = TypedImage::new(width, height);
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false);
-        self.resizer.resize(&source, &mut scaled, &options).map_err(|error| error.to_string())?;
+        self.resizer.resize_typed(&source, &mut scaled, &options).map_err(|error| error.to_string())?;
         Ok(scaled)
     }
 
-    fn place(&mut self, scaled: &[u8], fit: &Fit) {
-        let (side, row) = (self.side as usize, fit.scaled.0 as usize * 3);
+    fn place(&mut self, scaled: &[U8x3], fit: &Fit) {
+        let (side, width) = (self.side as usize, fit.scaled.0 as usize);
         if fit.scaled != (self.side, self.side) {
             self.square.fill(GREY);
         }
-        for (y, line) in scaled.chunks_exact(row).enumerate() {
+        for (y, line) in scaled.chunks_exact(width).enumerate() {
             let start = 3 * ((fit.pad.1 as usize + y) * side + fit.pad.0 as usize);
-            self.square[start..start + row].copy_from_slice(line);
+            let row = self.square[start..start + 3 * width].chunks_exact_mut(3);
+            row.zip(line).for_each(|(to, from)| to.copy_from_slice(&from.0));
         }
     }
 

@@ -54,12 +54,22 @@ pub(crate) async fn run(
     }
 }
 
-async fn job(session: &Session, attempt: &Attempt, settings: &Map<String, Json>, folder: &Path) -> Result<OnnxJob, Failure> {
+async fn job(
+    session: &Session,
+    attempt: &Attempt,
+    settings: &Map<String, Json>,
+    folder: &Path,
+) -> Result<OnnxJob, Failure> {
     let (pin, wheel) = session.runtime_pin(&attempt.planned.step)?;
     let (_, version) = wheel_pin(&pin).ok_or_else(|| broken("the runtime is not pinned"))?;
     let (library, _) = fetch::onnxruntime(&session.cache, version, Some(&wheel)).await?;
     let input = |name: &str| {
-        attempt.job.inputs.get(name).map(|input| folder.join(input_path(name, input))).ok_or_else(|| broken("an input is missing"))
+        attempt
+            .job
+            .inputs
+            .get(name)
+            .map(|input| folder.join(input_path(name, input)))
+            .ok_or_else(|| broken("an input is missing"))
     };
     let output = attempt.job.outputs.get("detections").ok_or_else(|| broken("an output is missing"))?;
     let settings: onnx::Settings = serde_json::from_value(Json::Object(settings.clone()))

@@ -196,7 +196,8 @@ async fn work(
         Work::Plugin { name, config, .. } => {
             let plugin = session.plugin(name)?;
             let inputs = attempt.job.inputs.iter().map(|(name, input)| wasm::Place::new(name, input_path(name, input)));
-            let outputs = attempt.job.outputs.iter().map(|(name, kind)| wasm::Place::new(name, output_path(name, kind)));
+            let outputs =
+                attempt.job.outputs.iter().map(|(name, kind)| wasm::Place::new(name, output_path(name, kind)));
             let job = wasm::Job {
                 component: plugin.file,
                 digest: plugin.digest,
@@ -268,7 +269,10 @@ fn shell(
         all.insert(name.clone(), value);
     }
     let argv = ["/bin/sh", "-eu", "-c", script].map(Into::into).to_vec();
-    Ok((process::Command { argv, dir: folder.to_owned(), env: all, secrets: hidden, ..process::Command::default() }, values))
+    Ok((
+        process::Command { argv, dir: folder.to_owned(), env: all, secrets: hidden, ..process::Command::default() },
+        values,
+    ))
 }
 
 fn read_values(path: &Path) -> Result<Map<String, Json>, Failure> {

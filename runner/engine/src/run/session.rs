@@ -169,8 +169,7 @@ impl Session {
 
     /// The WASM engine, made when the first plugin runs.
     pub(crate) fn wasm(&self) -> Result<&WasmHost, Failure> {
-        let made =
-            self.wasm.get_or_init(|| {
+        let made = self.wasm.get_or_init(|| {
             let folder = self.cache.folder("wasm").map_err(|failure| failure.message)?;
             WasmHost::new(&folder).map_err(|error| error.to_string())
         });
@@ -190,7 +189,9 @@ impl Session {
     /// The identity of the interpreter that a locked environment runs on; found out when the run was made ready.
     pub(crate) fn interpreter(&self, lock: &PythonLock) -> Result<String, Failure> {
         let known = self.interpreters.get(&lock.python).cloned();
-        known.ok_or_else(|| Failure::new(FailureKind::Infrastructure, format!("no Python {} was looked for", lock.python)))
+        known.ok_or_else(|| {
+            Failure::new(FailureKind::Infrastructure, format!("no Python {} was looked for", lock.python))
+        })
     }
 
     /// The wheel of ONNX Runtime that a step runs with.

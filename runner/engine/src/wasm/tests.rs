@@ -345,3 +345,63 @@ async fn a_guest_cannot_take_every_descriptor() {
 fn byte_counts_read_well() {
     assert_eq!([12, 1 << 10, 3 << 19, 2 << 30].map(bytes), ["12 bytes", "1 KiB", "1.5 MiB", "2 GiB"]);
 }
+
+/// The plugins of this repository on its sample: real components, real pictures, real folders.
+mod built {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).expect("a folder");
+        for entry in std::fs::read_dir(from).expect("a folder").flatten() {
+            let (from, to) = (entry.path(), to.join(entry.file_name()));
+            if from.is_dir() { copy(&from, &to) } else { std::fs::copy(&from, &to).map(drop).expect("copied") }
+        }
+    }
+
+    fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut all = BTreeMap::new();
+        for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                all.extend(
+                    contents(&path).into_iter().map(|(name, bytes)| (Path::new(&entry.file_name()).join(name), bytes)),
+                );
+            } else {
+                all.insert(entry.file_name().into(), std::fs::read(&path).expect("a file"));
+            }
+        }
+        all
+    }
+
+    fn check(config: &str) -> Bench {
+        let component = std::fs::read(Path::new(ROOT).join("plugins/built/boxes-check.wasm")).expect("it is built");
+        let mut bench = Bench::new(&component);
+        copy(&Path::new(ROOT).join("pipelines/data/plantdoc-sample"), &bench.job.dir.join("in/dataset"));
+        std::fs::create_dir(bench.job.dir.join("out/dataset")).expect("a folder");
+        bench.job.config = config.to_owned();
+        bench.job.outputs = vec![Place::new("dataset", "out/dataset"), Place::new("report", "out/findings.json")];
+        bench
+    }
+
+    #[tokio::test]
+    async fn the_sample_is_checked_and_twice_the_same() {
+        let (one, two) = (check("{}"), check("{}"));
+        let values = one.run().await.0.expect("it succeeds");
+        assert_eq!(values["images"], 208, "{values:?}");
+        assert_eq!(two.run().await.0.expect("it succeeds"), values);
+        let made = contents(&one.job.dir.join("out"));
+        assert!(made.contains_key(Path::new("findings.json")) && made.len() > 208, "{:?}", made.keys());
+        assert!(made == contents(&two.job.dir.join("out")), "the same step made something else");
+    }
+
+    #[tokio::test]
+    async fn a_wrong_setting_is_named() {
+        let failure = check(r#"{"min_sides": 4}"#).failure().await;
+        assert!(failure.message.starts_with("with") && failure.message.contains("min_side"), "{failure:?}");
+    }
+}
