@@ -6,9 +6,11 @@
 pub mod catalog;
 pub mod dataset;
 pub mod picture;
+pub mod random;
 pub mod rect;
 
 pub use catalog::{Catalog, File};
 pub use dataset::{Dataset, Entry, Labelled, Split};
 pub use picture::{Picture, Unreadable};
+pub use random::Random;
 pub use rect::Rect;
