@@ -1,151 +1,93 @@
-"""Reads the dataset folder: class names, pictures and their boxes, scaled to the square that the network sees.
+"""The dataset folder that the steps before this one wrote, and the backbone's features of its pictures.
 
-    train/            pictures, originals and augmented copies alike
-    train.csv         filename,width,height,class,xmin,ymin,xmax,ymax   one row a box, in pixels of the picture
-    images.csv        split,filename,width,height,source                one row a picture, also those without boxes
-    classes.json      ["Apple Scab Leaf", ...]                          the index is the class id
-
-Only the split that is asked for is looked at, so training cannot see a test picture by accident.
+Layout: `train/` with pictures, `train.csv` (filename,width,height,class,xmin,ymin,xmax,ymax in pixels), `images.csv`
+(split,filename,width,height,source: one line a picture, also those without boxes) and `classes.json` (names; the index is the class id).
+Only the train split is ever read.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 from PIL import Image
 
-from backbone import MEAN, STD, usable_cores
-from errors import TrainError
+from backbone import MEAN, STD
 
-IMAGES_HEADER = ["split", "filename", "width", "height", "source"]
-BOXES_HEADER = ["filename", "width", "height", "class", "xmin", "ymin", "xmax", "ymax"]
-MAX_PICTURE_PIXELS = 64 << 20  # a larger picture is a mistake or a bomb: it would take 200 MB to decode
+CHUNK = 16  # pictures a call of the backbone
 
 
-@dataclass(frozen=True)
-class Picture:
-    """One picture and its boxes, float32 [n,4] as (xmin, ymin, xmax, ymax) in 0..1 of its sides; classes int32 [n]."""
-
-    path: Path
-    width: int
-    height: int
-    boxes: np.ndarray
-    classes: np.ndarray
+class DataError(Exception):
+    """The dataset is missing something or holds something that cannot be trained on."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Dataset:
-    """The class names and one split's pictures, in the order of images.csv."""
+    """The train split: `files` [P], `boxes` P arrays [B,5] of class id and corners in pixels of the model's input."""
 
+    folder: Path
     classes: list[str]
-    pictures: list[Picture]
+    files: list[str]
+    boxes: list[np.ndarray]
 
 
-def load(folder: Path, split: str = "train") -> Dataset:
-    """Reads and checks one split; no picture is decoded yet. Raises `TrainError` with the file and line at fault."""
-    classes = _read_classes(folder / "classes.json")
+def read(folder: Path, size: int) -> Dataset:
+    """Reads the train split of `folder`; boxes are scaled to a `size` x `size` input."""
+    classes = json.loads(_text(folder / "classes.json"))
     index = {name: number for number, name in enumerate(classes)}
-    sizes: dict[str, tuple[int, int]] = {}
-    for line, row in _rows(folder / "images.csv", IMAGES_HEADER):
-        name = row["filename"]
-        if row["split"] != split:
-            continue
-        if name in sizes or name in (".", "..") or Path(name).name != name or "\\" in name:
-            raise TrainError("bad_images_csv", f"line {line}: `{name}` is listed twice or is not a plain file name")
-        sizes[name] = (_integer(row, "width", line), _integer(row, "height", line))
-        if not (0 < min(sizes[name]) and sizes[name][0] * sizes[name][1] <= MAX_PICTURE_PIXELS):
-            raise TrainError("bad_images_csv", f"line {line}: `{name}` cannot have the size {sizes[name]}")
-    boxes: dict[str, list[tuple[int, tuple[float, ...]]]] = {name: [] for name in sizes}
-    for line, row in _rows(folder / f"{split}.csv", BOXES_HEADER):
-        name = row["filename"]
-        if name not in sizes or row["class"] not in index:
-            raise TrainError("bad_box", f"{split}.csv line {line}: unknown picture or class: `{name}`, `{row['class']}`")
-        boxes[name].append((index[row["class"]], _box(row, sizes[name], f"{split}.csv line {line}")))
-    pictures = [
-        Picture(
-            folder / split / name,
-            *sizes[name],
-            np.array([box for _, box in found], np.float32).reshape(-1, 4),
-            np.array([number for number, _ in found], np.int32),
-        )
-        for name, found in boxes.items()
-    ]
-    if not any(len(p.classes) for p in pictures):
-        raise TrainError("no_boxes", f"none of the {len(pictures)} pictures of `{split}` has a box: nothing to learn")
-    return Dataset(classes, pictures)
+    found: dict[str, list[list[float]]] = {}
+    for number, row in enumerate(_rows(folder / "train.csv"), start=2):
+        try:
+            scale_x, scale_y = size / float(row["width"]), size / float(row["height"])
+            corners = [float(row[key]) for key in ("xmin", "ymin", "xmax", "ymax")]
+            box = [corners[0] * scale_x, corners[1] * scale_y, corners[2] * scale_x, corners[3] * scale_y]
+            label = index[row["class"]]
+        except (KeyError, ValueError, TypeError, ZeroDivisionError) as err:
+            raise DataError(f"train.csv, line {number}: {type(err).__name__}: {err}") from err
+        if not (np.isfinite(box).all() and box[2] > box[0] and box[3] > box[1]):
+            raise DataError(f"train.csv, line {number}: not a box with an area")
+        found.setdefault(row["filename"], []).append([label, *box])
+    files = [row["filename"] for row in _rows(folder / "images.csv") if row["split"] == "train"]
+    if not any(found.get(name) for name in files):
+        raise DataError(f"no picture of the train split of `{folder}` has a box: there is nothing to learn")
+    boxes = [np.array(found.get(name, []), np.float32).reshape(-1, 5) for name in files]
+    return Dataset(folder, classes, files, boxes)
 
 
-def batches(pictures: list[Picture], size: int, count: int) -> Iterator[np.ndarray]:
-    """The pictures as network input: float32 [<=count,3,size,size], decoded ahead on all cores, in order."""
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        ahead = [pictures[i : i + count] for i in range(0, len(pictures), count)]
-        pending = [pool.submit(decode, p, size) for p in ahead[0]] if ahead else []
-        for following in [*ahead[1:], []]:
-            current, pending = pending, [pool.submit(decode, p, size) for p in following]
-            yield np.stack([task.result() for task in current])
+def features(dataset: Dataset, session: ort.InferenceSession, size: int) -> list[np.ndarray]:
+    """The backbone's outputs for every picture: one float16 array [P,S/stride,S/stride,channels] a feature."""
+    made: list[np.ndarray] | None = None
+    for start in range(0, len(dataset.files), CHUNK):
+        chunk = dataset.files[start : start + CHUNK]
+        pixels = np.stack([_pixels(dataset.folder / "train" / name, size) for name in chunk])
+        images = np.ascontiguousarray(((pixels - MEAN) / STD).transpose(0, 3, 1, 2))
+        outputs = [out.transpose(0, 2, 3, 1).astype(np.float16) for out in session.run(None, {"images": images})]
+        if made is None:
+            made = [np.empty((len(dataset.files), *out.shape[1:]), np.float16) for out in outputs]
+        for whole, part in zip(made, outputs):
+            whole[start : start + len(chunk)] = part
+    return made or []
 
 
-def decode(picture: Picture, size: int) -> np.ndarray:
-    """One picture as float32 [3,size,size]: RGB, stretched to the square, (pixel - MEAN) / STD."""
+def _pixels(path: Path, size: int) -> np.ndarray:
+    """A picture as float32 [size,size,3], stretched (PIL's antialiased bilinear filter)."""
     try:
-        with Image.open(picture.path) as image:
-            if image.size != (picture.width, picture.height):
-                raise TrainError("bad_picture", f"`{picture.path.name}` is {image.size}, images.csv says otherwise")
-            pixels = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as err:
-        raise TrainError("bad_picture", f"cannot read `{picture.path.name}`: {err}") from err
-    return ((np.asarray(pixels, np.float32) - MEAN) / STD).transpose(2, 0, 1)
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB").resize((size, size), Image.Resampling.BILINEAR), np.float32)
+    except OSError as err:
+        raise DataError(f"cannot read the picture `{path.name}`: {err}") from err
 
 
-def _read_classes(path: Path) -> list[str]:
+def _rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(_text(path).splitlines()))
+
+
+def _text(path: Path) -> str:
     try:
-        classes = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as err:
-        raise TrainError("missing_file", f"the dataset folder has no `{path.name}`") from err
-    except ValueError as err:
-        raise TrainError("bad_classes", f"`{path.name}` is not JSON: {err}") from err
-    if not isinstance(classes, list) or not all(isinstance(c, str) for c in classes):
-        raise TrainError("bad_classes", f"`{path.name}` should be an array of names")
-    if not classes or len(set(classes)) != len(classes):
-        raise TrainError("bad_classes", f"`{path.name}` should hold at least one name, and none twice")
-    return classes
-
-
-def _rows(path: Path, header: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a CSV file with their line numbers, once its header is as expected."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            if reader.fieldnames != header:
-                raise TrainError("bad_csv", f"`{path.name}` should start with the line `{','.join(header)}`")
-            for row in reader:
-                if None in row or None in row.values():
-                    raise TrainError("bad_csv", f"`{path.name}` line {reader.line_num}: {len(header)} cells expected")
-                yield reader.line_num, row
-    except FileNotFoundError as err:
-        raise TrainError("missing_file", f"the dataset folder has no `{path.name}`") from err
-    except (csv.Error, UnicodeDecodeError) as err:
-        raise TrainError("bad_csv", f"`{path.name}` is not CSV in UTF-8: {err}") from err
-
-
-def _integer(row: dict[str, str], column: str, line: int) -> int:
-    text = row[column]
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise TrainError("bad_csv", f"line {line}: `{column}` should be a whole number, found `{text[:40]}`")
-    return int(text)
-
-
-def _box(row: dict[str, str], size: tuple[int, int], where: str) -> tuple[float, float, float, float]:
-    """(xmin, ymin, xmax, ymax) in 0..1; a box without area or outside of its picture is an error."""
-    line = int(where.rsplit(" ", 1)[1])
-    x0, y0, x1, y1 = (_integer(row, column, line) for column in BOXES_HEADER[4:])
-    width, height = size
-    if not (x0 < x1 <= width and y0 < y1 <= height):
-        raise TrainError("bad_box", f"{where}: ({x0}, {y0}, {x1}, {y1}) has no area or leaves its picture {size}")
-    return x0 / width, y0 / height, x1 / width, y1 / height
+        return path.read_text(encoding="utf-8")
+    except OSError as err:
+        raise DataError(f"cannot read `{path}`: {err.strerror}") from err

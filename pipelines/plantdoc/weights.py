@@ -24,19 +24,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from errors import TrainError
-
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
 MAX_FILE_BYTES = 256 << 20  # the real file has 19 MB; a larger one is not this network, and would fill the memory
 DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
 
-class WeightsError(TrainError):
+class WeightsError(Exception):
     """The weights are missing, damaged or not what they claim to be."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__("bad_weights", message)
 
 
 class _Tensor(NamedTuple):
