@@ -27,7 +27,12 @@ fn is_generated(path: &str, text: &str) {
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(&path, text).expect("write");
     }
-    assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), text, "{} is not what the types say", path.display());
+    assert_eq!(
+        std::fs::read_to_string(&path).unwrap_or_default(),
+        text,
+        "{} is not what the types say",
+        path.display()
+    );
 }
 
 #[test]
@@ -48,8 +53,21 @@ fn the_reference_and_the_exit_codes_are_generated_too() {
 fn core_decides_and_does_nothing() {
     for path in sources(&root().join("runner/core/src")) {
         let text = std::fs::read_to_string(&path).expect("read");
-        for word in ["std::fs", "std::process", "std::net", "std::thread", "tokio", "SystemTime::now", "Instant::now", "println!"] {
-            assert!(!text.contains(word), "{} holds `{word}`: that is the engine's or the command line's", path.display());
+        for word in [
+            "std::fs",
+            "std::process",
+            "std::net",
+            "std::thread",
+            "tokio",
+            "SystemTime::now",
+            "Instant::now",
+            "println!",
+        ] {
+            assert!(
+                !text.contains(word),
+                "{} holds `{word}`: that is the engine's or the command line's",
+                path.display()
+            );
         }
     }
 }

@@ -29,7 +29,11 @@ fn each_rule_says_what_its_example_expects() {
     let mut wrong = Vec::new();
     for rule in Rule::ALL {
         let said = said_about(*rule);
-        assert!(said.contains(&format!("[{}]", rule.name())), "{} is not found by its own example:\n{said}", rule.name());
+        assert!(
+            said.contains(&format!("[{}]", rule.name())),
+            "{} is not found by its own example:\n{said}",
+            rule.name()
+        );
         let path = folder().join(format!("{}.err", rule.name()));
         if std::env::var_os("BLESS").is_some() {
             std::fs::write(&path, &said).expect("write");

@@ -39,8 +39,10 @@ impl Bench {
     fn steps(&self, event: &str, args: &[&str]) -> Vec<String> {
         let said = self.flowrun(&[&["run", "pipelines/plantdoc.yaml", "--json"], args].concat());
         let events = said.stdout.lines().filter_map(|line| serde_json::from_str::<Json>(line).ok());
-        let mut found: Vec<String> =
-            events.filter(|one| one["event"] == event).filter_map(|one| one["step"].as_str().map(str::to_owned)).collect();
+        let mut found: Vec<String> = events
+            .filter(|one| one["event"] == event)
+            .filter_map(|one| one["step"].as_str().map(str::to_owned))
+            .collect();
         found.sort();
         found
     }
@@ -49,8 +51,10 @@ impl Bench {
     fn planned(&self) -> Vec<String> {
         let said = self.flowrun(&["run", "pipelines/plantdoc.yaml", "--dry-run", "--json"]).ok();
         let events = said.stdout.lines().filter_map(|line| serde_json::from_str::<Json>(line).ok());
-        let mut found: Vec<String> =
-            events.filter(|one| one["event"] == "missed").filter_map(|one| one["step"].as_str().map(str::to_owned)).collect();
+        let mut found: Vec<String> = events
+            .filter(|one| one["event"] == "missed")
+            .filter_map(|one| one["step"].as_str().map(str::to_owned))
+            .collect();
         found.sort();
         found
     }
@@ -103,9 +107,11 @@ fn from_pictures_to_a_detector_and_a_report() {
     )
     .expect("json");
     for flaw in expected["row_flaws"].as_array().expect("flaws") {
-        let found = findings["findings"].as_array().expect("findings").iter().any(|one| {
-            one["line"] == flaw["line"] && one["kind"] == flaw["kind"] && one["split"] == "train"
-        });
+        let found = findings["findings"]
+            .as_array()
+            .expect("findings")
+            .iter()
+            .any(|one| one["line"] == flaw["line"] && one["kind"] == flaw["kind"] && one["split"] == "train");
         assert!(found, "not found: {flaw}");
     }
 }

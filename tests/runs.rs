@@ -68,11 +68,26 @@ fn exactly_what_must_run_does_and_the_plan_says_so() {
     type Edit = fn(&Bed);
     let edits: [(&str, Edit, &[&str], &[&str]); 7] = [
         ("a file in a folder", |bed| bed.write("data/b.txt", "4\n5\n"), &["count", "scale"], &["b.txt changed"]),
-        ("the same number of lines: early cut-off", |bed| bed.write("data/b.txt", "6\n7\n"), &["count"], &["b.txt changed"]),
+        (
+            "the same number of lines: early cut-off",
+            |bed| bed.write("data/b.txt", "6\n7\n"),
+            &["count"],
+            &["b.txt changed"],
+        ),
         ("code", |bed| bed.write("scale.sh", "read x; echo $((x * $1 + 1))\n"), &["scale"], &["code.scale.sh"]),
         ("a file more", |bed| bed.write("data/c.txt", ""), &["count"], &["c.txt added"]),
-        ("the script", |bed| bed.write("p.yaml", &bed.read("p.yaml").replace("echo hello", "echo goodbye")), &["other"], &["+ echo goodbye"]),
-        ("a variable", |bed| bed.write("p.yaml", &bed.read("p.yaml").replace("MODE: a", "MODE: b")), &["other"], &["env.MODE", "a", "b"]),
+        (
+            "the script",
+            |bed| bed.write("p.yaml", &bed.read("p.yaml").replace("echo hello", "echo goodbye")),
+            &["other"],
+            &["+ echo goodbye"],
+        ),
+        (
+            "a variable",
+            |bed| bed.write("p.yaml", &bed.read("p.yaml").replace("MODE: a", "MODE: b")),
+            &["other"],
+            &["env.MODE", "a", "b"],
+        ),
         ("touched only", |bed| bed.write("scale.sh", &bed.read("scale.sh")), &[], &[]),
     ];
     for (what, edit, runs, reasons) in edits {
@@ -131,7 +146,15 @@ steps:
   lies: { run: "true", outputs: { y: y.txt } }
 "#);
     let told = bed.flowrun(&["run", "p.yaml", "--keep-going"]).fails(1);
-    for text in ["bad", "exited with 3", "two went wrong", "flowrun logs", "after", "last", "output `y` was declared but not made"] {
+    for text in [
+        "bad",
+        "exited with 3",
+        "two went wrong",
+        "flowrun logs",
+        "after",
+        "last",
+        "output `y` was declared but not made",
+    ] {
         assert!(told.stderr.contains(text), "`{text}` is not in\n{}", told.stderr);
     }
     assert_eq!(bed.marks(), ["free"]);
@@ -223,7 +246,9 @@ steps:
     outputs: { env: env.txt, files: files.txt }
 results: { env: look.env, files: look.files }
 "#);
-    let run = |token: &str| said(bed.command(&["run", "p.yaml"]).env("MY_TOKEN", token).env("STRAY", "1").output().expect("starts"));
+    let run = |token: &str| {
+        said(bed.command(&["run", "p.yaml"]).env("MY_TOKEN", token).env("STRAY", "1").output().expect("starts"))
+    };
     run("sesame-9f3a").ok();
     let names: Vec<String> = bed.read("results/p/env.txt").lines().map(str::to_owned).collect();
     assert!(names.contains(&"TOKEN".to_owned()) && names.contains(&"SIZE".to_owned()));
@@ -235,7 +260,11 @@ results: { env: look.env, files: look.files }
             true => files.extend(std::fs::read_dir(path).expect("folder").flatten().map(|entry| entry.path())),
             false => {
                 let bytes = std::fs::read(&path).expect("read");
-                assert!(!bytes.windows(11).any(|window| window == b"sesame-9f3a"), "the secret is in {}", path.display());
+                assert!(
+                    !bytes.windows(11).any(|window| window == b"sesame-9f3a"),
+                    "the secret is in {}",
+                    path.display()
+                );
             }
         }
     }
@@ -298,7 +327,9 @@ fn bed_with_sleep() -> Bed {
 
 #[test]
 fn the_same_key_runs_once_and_gc_makes_room() {
-    let bed = bed("flowrun: 1\nsteps:\n  a: { run: \"MARK x; echo 1 > {{ outputs.o }}\", outputs: { o: o.txt } }\n  b: { run: \"MARK x; echo 1 > {{ outputs.o }}\", outputs: { o: o.txt } }\n");
+    let bed = bed(
+        "flowrun: 1\nsteps:\n  a: { run: \"MARK x; echo 1 > {{ outputs.o }}\", outputs: { o: o.txt } }\n  b: { run: \"MARK x; echo 1 > {{ outputs.o }}\", outputs: { o: o.txt } }\n",
+    );
     assert_eq!(bed.ran(&["--jobs", "4"]), ["x"]);
     bed.flowrun(&["gc", "--max-size", "0B", "--dry-run"]).ok();
     assert!(bed.ran(&[]).is_empty());
@@ -310,8 +341,11 @@ fn the_same_key_runs_once_and_gc_makes_room() {
 fn json_speaks_events_and_init_runs() {
     let bed = chain();
     let out = bed.flowrun(&["run", "p.yaml", "--json"]).ok();
-    let events: Vec<serde_json::Value> =
-        out.stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect();
+    let events: Vec<serde_json::Value> = out
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
     assert_eq!(events[0]["event"], "run-started");
     assert_eq!(events.last().expect("events")["event"], "run-finished");
     bed.flowrun(&["explain", "scale", "p.yaml"]).ok().says("code.scale.sh");
@@ -321,7 +355,10 @@ fn json_speaks_events_and_init_runs() {
     }
     bed.flowrun(&["completions", "bash"]).ok().says("flowrun");
     bed.flowrun(&["init", "fresh"]).ok();
-    let fresh = std::fs::read_dir(bed.path("fresh")).expect("folder").flatten().find(|entry| entry.path().extension().is_some_and(|e| e == "yaml"));
+    let fresh = std::fs::read_dir(bed.path("fresh"))
+        .expect("folder")
+        .flatten()
+        .find(|entry| entry.path().extension().is_some_and(|e| e == "yaml"));
     let fresh = fresh.expect("a pipeline").path();
     bed.flowrun(&["run", fresh.to_str().expect("text")]).ok();
     bed.flowrun(&["init", "fresh"]).fails(2);

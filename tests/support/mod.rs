@@ -41,7 +41,12 @@ impl Said {
 
     #[track_caller]
     pub fn says(self, text: &str) -> Self {
-        assert!(self.stderr.contains(text) || self.stdout.contains(text), "`{text}` is not in\n{}\n{}", self.stdout, self.stderr);
+        assert!(
+            self.stderr.contains(text) || self.stdout.contains(text),
+            "`{text}` is not in\n{}\n{}",
+            self.stdout,
+            self.stderr
+        );
         self
     }
 
