@@ -101,6 +101,8 @@ fn the_clean_tables_have_no_flaw() {
             assert_eq!(read(&folder), read(&sample()), "{}", entry.filename);
         }
     }
+    let note = |root: &Path| fs::read(root.join("README.md")).expect("the note on rights");
+    assert_eq!(note(&folder), note(&sample()));
     let written = fs::read_to_string(folder.join("train.csv")).expect("a table");
     let sorted = |text: &str| text.lines().map(str::to_owned).collect::<BTreeSet<_>>();
     assert_eq!(sorted(&written), sorted(&fs::read_to_string(sample().join("train.csv")).expect("a table")));
