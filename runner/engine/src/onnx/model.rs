@@ -146,13 +146,12 @@ fn session(
     threads: usize,
 ) -> Result<ort::session::builder::SessionBuilder, Failure> {
     let failed = |error: String| Failure::new(FailureKind::Infrastructure, format!("ONNX Runtime: {error}"));
-    let builder = Session::builder(environment).map_err(|error| failed(error.to_string()))?;
-    let builder = builder
+    let options = || -> ort::Result<_> {
         // Waiting threads that spin would take their cores from the decoders.
-        .with_intra_threads(threads)
-        .and_then(|builder| builder.with_intra_op_spinning(false))
-        .and_then(|builder| builder.with_deterministic_compute(true))
-        .map_err(|error| failed(error.to_string()))?;
+        let builder = Session::builder(environment)?.with_intra_threads(threads)?.with_intra_op_spinning(false)?;
+        Ok(builder.with_deterministic_compute(true)?)
+    };
+    let builder = options().map_err(|error| failed(error.to_string()))?;
     match provider {
         Provider::Cpu => Ok(builder),
         Provider::Cuda => {
