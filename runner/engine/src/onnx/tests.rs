@@ -1,6 +1,6 @@
 //! The whole child, in this process, on models whose answers are known (`testdata/make.py`).
 //!
-//! They need ONNX Runtime: `FLOWRUN_TEST_ORT` names its library file. Without it they fail, saying so.
+//! They need ONNX Runtime, which is fetched where `FLOWRUN_TEST_ORT` does not name its library file.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,15 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// ONNX Runtime for tests: the file that `FLOWRUN_TEST_ORT` names (`libonnxruntime.so.X` of PyPI's wheel `onnxruntime`).
+/// ONNX Runtime for tests: the file that `FLOWRUN_TEST_ORT` names, else the one that flowrun itself brings.
 fn library() -> PathBuf {
-    let path = std::env::var_os("FLOWRUN_TEST_ORT");
-    PathBuf::from(path.expect("set FLOWRUN_TEST_ORT to ONNX Runtime's library file to run these tests"))
+    if let Some(path) = std::env::var_os("FLOWRUN_TEST_ORT") {
+        return PathBuf::from(path);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let cache = crate::fetch::Cache::of_user().expect("a cache");
+    let found = runtime.block_on(crate::fetch::onnxruntime(&cache, crate::fetch::ONNXRUNTIME, None));
+    found.expect("the package index brings ONNX Runtime").0
 }
 
 /// A folder with pictures, and a job on it.

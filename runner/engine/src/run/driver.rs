@@ -166,6 +166,8 @@ impl<'a> Driver<'a> {
                     asked = true;
                     self.scheduler.stop();
                 }
+                // What still runs dies with this process: its guards see to it.
+                () = stop.forced() => break,
             }
         }
         let outcome = if asked || self.stop.is_asked() {

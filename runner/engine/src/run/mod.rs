@@ -95,6 +95,14 @@ pub enum RunError {
     /// There is no run to take up.
     #[error("nothing to resume: {0}")]
     NothingToResume(String),
+    /// The run that is taken up was run with another profile.
+    #[error("run {run} was run with {}", profile_text(.profile.as_deref()))]
+    OtherProfile {
+        /// The run.
+        run: String,
+        /// Its profile.
+        profile: Option<String>,
+    },
     /// A step was named that the pipeline does not have.
     #[error("no step `{name}`")]
     UnknownStep {
@@ -119,10 +127,16 @@ impl RunError {
         match self {
             Self::Prepare(failure) => failure.hint.clone(),
             Self::UnknownStep { hint, .. } => hint.clone(),
+            Self::OtherProfile { profile: Some(name), .. } => Some(format!("take it up with `--profile {name}`")),
+            Self::OtherProfile { profile: None, .. } => Some("take it up without `--profile`".into()),
             Self::NothingToResume(_) => Some("start a new run without `--resume`: what is cached stays cached".into()),
             _ => None,
         }
     }
+}
+
+fn profile_text(profile: Option<&str>) -> String {
+    profile.map_or_else(|| "no profile".to_owned(), |name| format!("the profile `{name}`"))
 }
 
 /// Milliseconds since 1970, UTC.
@@ -285,6 +299,7 @@ fn warn_of_large_steps(plan: &Plan, machine: Machine) -> Vec<Event> {
 struct Resumed {
     run: String,
     params: Map<String, Json>,
+    profile: Option<String>,
     keys: BTreeMap<String, Digest>,
 }
 
@@ -303,23 +318,32 @@ impl Resumed {
             } else if asked.is_none() && succeeded(&events) {
                 why = format!("run {run} has succeeded");
             } else {
-                return Ok(resumed);
+                return resumed.of_profile(project);
             }
             break;
         }
         Err(RunError::NothingToResume(why))
     }
 
+    fn of_profile(self, project: &Project) -> Result<Self, RunError> {
+        if self.profile == project.program.profile {
+            return Ok(self);
+        }
+        Err(RunError::OtherProfile { run: self.run, profile: self.profile })
+    }
+
     fn of(run: &str, events: &[Event], project: &Project) -> Option<Self> {
-        let params = events.iter().find_map(|event| match event {
-            Event::RunStarted { pipeline, params, .. } if *pipeline == project.name => Some(params.clone()),
+        let (params, profile) = events.iter().find_map(|event| match event {
+            Event::RunStarted { pipeline, params, profile, .. } if *pipeline == project.name => {
+                Some((params.clone(), profile.clone()))
+            }
             _ => None,
         })?;
         let keys = events.iter().filter_map(|event| match event {
             Event::Finished { step, key, .. } | Event::Cached { step, key, .. } => Some((step.clone(), *key)),
             _ => None,
         });
-        Some(Self { run: run.to_owned(), params, keys: keys.collect() })
+        Some(Self { run: run.to_owned(), params, profile, keys: keys.collect() })
     }
 }
 
