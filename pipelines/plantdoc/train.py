@@ -55,7 +55,7 @@ def main() -> None:
     maps = data.features(dataset, backbone.session(backbone.build(tensors, args.size)), args.size)
     print(f"features of {len(dataset.files)} pictures in {time.monotonic() - began:.1f} s", flush=True)
     norms = [_norm(feature) for feature in maps]
-    assigned = [head.assign(boxes, head.points(args.size), args.size) for boxes in dataset.boxes]
+    assigned = [head.assign(boxes, head.points(args.size)) for boxes in dataset.boxes]
     labels, distances = (np.stack(parts) for parts in zip(*assigned))
     params, curve = fit(maps, norms, labels, distances, len(dataset.classes), args)
     trained = {name: np.asarray(value) for name, value in params.items()}
@@ -90,7 +90,8 @@ def fit(maps: list[np.ndarray], norms: list, labels: np.ndarray, distances: np.n
         began, losses = time.monotonic(), []
         for chosen in order.permutation(len(labels))[: steps * batch].reshape(steps, batch):
             count += 1
-            state, parts = run(state, float(count), [feature[chosen] for feature in maps], labels[chosen], distances[chosen])
+            taken = mirror([feature[chosen] for feature in maps], labels[chosen], distances[chosen], order.random(batch) < 0.5)
+            state, parts = run(state, float(count), *taken)
             losses.append(parts)
         row = np.mean(np.asarray(losses), 0)
         if not np.isfinite(row).all():
@@ -99,6 +100,13 @@ def fit(maps: list[np.ndarray], norms: list, labels: np.ndarray, distances: np.n
         curve.append({"epoch": epoch, **{name: round(float(value), 5) for name, value in zip(names, row)}, "seconds": round(time.monotonic() - began, 2)})
         print(f"epoch {epoch}/{args.epochs}  loss {row[0]:.4f}  class {row[1]:.4f}  box {row[2]:.4f}  centre {row[3]:.4f}", flush=True)
     return state[3], curve
+
+
+def mirror(maps: list[np.ndarray], labels: np.ndarray, distances: np.ndarray, which: np.ndarray) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Some of the pictures mirrored: nearly what the backbone would have made of their mirror images, for nothing."""
+    turned_labels, turned_distances = head.mirrored(labels, distances)
+    turned = [np.where(which[:, None, None, None], feature[:, :, ::-1], feature) for feature in maps]
+    return turned, np.where(which[:, None], turned_labels, labels), np.where(which[:, None, None], turned_distances, distances)
 
 
 def _step(state: tuple, count: jax.Array, maps: list[jax.Array], labels: jax.Array, distances: jax.Array, *, total: int, rate: float, norms: list) -> tuple[tuple, jax.Array]:
@@ -133,7 +141,7 @@ def check(model, params: head.Params, maps: list[np.ndarray], norms: list, datas
     session = backbone.session(model)
     boxes, scores = session.run(["boxes", "scores"], {"images": images})
     logits, distances, centre = head.apply(params, normalised([jnp.asarray(x[: len(names)]) for x in maps], norms))
-    at = head.points(size)[:, :2]
+    at = head.points(size)
     wanted = jnp.clip(jnp.concatenate([at - distances[..., :2], at + distances[..., 2:]], -1), 0, size)
     score = jax.nn.sigmoid(logits) * jax.nn.sigmoid(centre)[..., None]
     difference = max(float(jnp.abs(wanted - boxes).max()) / size, float(jnp.abs(score - scores).max()))
