@@ -101,6 +101,10 @@ impl Failure {
 /// [`Failure::BadConfig`] with the dotted path of the key that is wrong.
 pub fn parse_config<C: DeserializeOwned>(text: &str) -> Result<C, Failure> {
     let text = if text.trim().is_empty() { "{}" } else { text };
+    // Serde would take a list for a struct, by the order of its fields.
+    if !text.trim_start().starts_with('{') {
+        return Err(Failure::bad_config("", "a map of keys was expected"));
+    }
     let mut reader = serde_json::Deserializer::from_str(text);
     let config = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
@@ -195,6 +199,8 @@ mod tests {
 
     #[test]
     fn an_empty_config_is_an_empty_object() {
-        assert!(parse_config::<Config>("").is_ok());
+        let least = |text| parse_config::<Config>(text).map(|config| config.crops.min);
+        assert_eq!(least(""), Ok(0.0));
+        assert_eq!(least(r#"{"crops": {"min": 2}}"#), Ok(2.0));
     }
 }
