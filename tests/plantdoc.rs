@@ -85,9 +85,9 @@ fn from_pictures_to_a_detector_and_a_report() {
     assert_eq!(bench.steps("started", &[]), Vec::<String>::new(), "a second run runs nothing");
 
     // The plan is what could change; the run is what did.
-    let all = ["augment", "check", "evaluate", "predict", "report", "train"];
+    let all = ["augment", "check", "evaluate", "gate", "predict", "report", "train"];
     bench.edit("pipelines/plantdoc/train.py", |text| format!("{text}\n# a line\n"));
-    assert_eq!(bench.planned(), ["evaluate", "predict", "report", "train"]);
+    assert_eq!(bench.planned(), ["evaluate", "gate", "predict", "report", "train"]);
     bench.edit("pipelines/plantdoc/train.py", |text| text.trim_end_matches("# a line\n").trim_end().to_owned() + "\n");
     assert_eq!(bench.planned(), Vec::<String>::new(), "changed and changed back");
 
