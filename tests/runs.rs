@@ -105,6 +105,7 @@ fn exactly_what_must_run_does_and_the_plan_says_so() {
     assert_eq!(bed.ran(&["--force", "count"]), ["count"]);
     assert_eq!(bed.ran(&["--from", "count"]), ["count", "scale"]);
     assert!(bed.ran(&["--only", "scale"]).is_empty());
+    assert_eq!(bed.ran(&["--only", "count", "--force", "count"]), ["count"], "what comes after is left out");
     bed.flowrun(&["run", "p.yaml", "--dry-run", "--force", "other"]).ok().says("other");
     assert!(bed.ran(&[]).is_empty(), "a dry run runs nothing");
 }

@@ -438,8 +438,8 @@ impl Scheduler {
         let State::Waiting(left) = self.nodes[id.0].state else { return None };
         let lost = match (end, edge) {
             (End::Succeeded, _) | (End::Tolerated | End::Skipped(SkipWhy::Condition), Edge::Order) => None,
-            // What was left out may still have a result in the cache: its look-up decides, not its absence here.
-            (End::Skipped(SkipWhy::LeftOut), _) => None,
+            // A choice of steps holds all that they wait for, so what waits for a step outside it is outside too.
+            (End::Skipped(SkipWhy::LeftOut), _) => Some(SkipWhy::LeftOut),
             (End::Failed | End::Tolerated, _) => Some(SkipWhy::Failed(before)),
             (End::Skipped(SkipWhy::Failed(first)), _) => Some(SkipWhy::Failed(first)),
             (End::Skipped(SkipWhy::Stopped), _) => Some(SkipWhy::Stopped),

@@ -64,6 +64,17 @@ fn a_fan_out_is_done_when_its_instances_are_and_the_same_result_is_made_once() {
     assert_eq!(scheduler.take_orders(), [Order::Look(NodeId(1))]);
 }
 
+#[test]
+fn what_is_left_out_leaves_out_what_waits_for_it() {
+    let left_out = |waits: &[usize]| Spec { left_out: true, ..spec(waits) };
+    let mut scheduler = Scheduler::new(vec![spec(&[]), left_out(&[0]), left_out(&[1])], MACHINE, false);
+    let orders = scheduler.take_orders();
+    let skip = |index| Order::Skip(NodeId(index), SkipWhy::LeftOut);
+    assert_eq!(orders, [Order::Look(NodeId(0)), skip(1), skip(2)]);
+    scheduler.hit(NodeId(0));
+    assert!(scheduler.take_orders().is_empty() && scheduler.is_done());
+}
+
 /// What a step waits for (and whether for data), thousandths of cores, whether it is tolerated, attempts.
 type Drawn = (Vec<(usize, bool)>, u64, bool, u32);
 
