@@ -11,6 +11,7 @@ pub mod check;
 pub mod finding;
 pub mod graph;
 pub mod manual;
+mod names;
 pub mod params;
 pub mod reference;
 mod shape;
