@@ -13,25 +13,28 @@ import onnx
 from onnx import TensorProto, helper
 
 from backbone import FEATURES, MEAN, STD, GraphWriter, add_backbone
-from head import EPSILON, GROUPS, LONGEST, SHORTEST, STRIDE, UNIT, WIDTH, points
+from head import DEPTH, EPSILON, LONGEST, SHORTEST, STRIDE, points
 
 Weights = dict[str, np.ndarray]
 Norms = list[tuple[np.ndarray, np.ndarray]]
 
 
 def detector(backbone: Weights, head: Weights, norms: Norms, classes: list[str], size: int) -> onnx.ModelProto:
-    """The model. `head` holds the trained weights by their names in `head.py`, `norms` the mean and deviation [channels] of each feature."""
+    """The model. `head` holds the trained weights by their names in `head.py`, `norms` the mean and deviation [channels]
+    of each feature."""
     graph = GraphWriter()
     add_backbone(graph, backbone)
-    fine, coarse = (_normal(graph, feature.name, mean, deviation) for feature, (mean, deviation) in zip(FEATURES, norms))
-    hidden = _hidden(graph, head, fine, coarse, size // STRIDE)
-    logits = _rows(graph, _conv(graph, head, "logits", hidden), "logits", len(classes))
-    sides = _rows(graph, _conv(graph, head, "sides", hidden), "sides", 5)
-    opinion = graph.op("Add", [logits, _scene(graph, head, coarse)], "opinion")
     for name, value in (("zero", 0), ("two", 2), ("four", 4), ("five", 5), ("axis", 2)):
         graph.constant(f"at.{name}", np.array([value], np.int64))
+    graph.constant("epsilon", np.float32(EPSILON))
+    fine, coarse = (_standardised(graph, f.name, mean, deviation) for f, (mean, deviation) in zip(FEATURES, norms))
+    blocks = graph.op("SpaceToDepth", [fine], "blocks", blocksize=2)
+    shared = _conv(graph, head, "fuse", graph.op("Concat", [blocks, coarse], "both", axis=1))
+    shared = graph.op("Relu", [shared], "shared")
+    logits = _rows(graph, _conv(graph, head, "logits", _tower(graph, head, "class", shared)), "logits", len(classes))
+    sides = _rows(graph, _conv(graph, head, "sides", _tower(graph, head, "box", shared)), "sides", 5)
     centre = graph.op("Slice", [sides, "at.four", "at.five", "at.axis"], "centre")
-    graph.op("Mul", [graph.op("Sigmoid", [opinion], "class.score"), graph.op("Sigmoid", [centre], "centre.score")], "scores")
+    graph.op("Mul", [graph.op("Sigmoid", [logits], "class.score"), graph.op("Sigmoid", [centre], "centre.score")], "scores")
     _boxes(graph, sides, size)
     count = (size // STRIDE) ** 2
     outputs = [
@@ -39,48 +42,44 @@ def detector(backbone: Weights, head: Weights, norms: Norms, classes: list[str],
         helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", count, len(classes)]),
     ]
     model = graph.model(size, outputs)
-    described = {"classes": json.dumps(classes), "mean": json.dumps([MEAN] * 3), "std": json.dumps([STD] * 3), "resize": "stretch"}
-    helper.set_model_props(model, described)
+    pixels = {"mean": json.dumps([MEAN] * 3), "std": json.dumps([STD] * 3), "resize": "stretch"}
+    helper.set_model_props(model, {"classes": json.dumps(classes), **pixels})
     return model
 
 
-def _normal(graph: GraphWriter, name: str, mean: np.ndarray, deviation: np.ndarray) -> str:
+def _standardised(graph: GraphWriter, name: str, mean: np.ndarray, deviation: np.ndarray) -> str:
     """A feature with mean 0 and deviation 1 in each channel."""
-    graph.constant(f"{name}.mean", mean[:, None, None].astype(np.float32))
-    graph.constant(f"{name}.deviation", deviation[:, None, None].astype(np.float32))
-    return graph.op("Div", [graph.op("Sub", [name, f"{name}.mean"], f"{name}.centred"), f"{name}.deviation"], f"{name}.normal")
+    names = [graph.constant(f"{name}.{part}", _per_channel(x)) for part, x in (("mean", mean), ("deviation", deviation))]
+    return graph.op("Div", [graph.op("Sub", [name, names[0]], f"{name}.centred"), names[1]], f"{name}.standardised")
 
 
-def _conv(graph: GraphWriter, head: Weights, name: str, x: str) -> str:
-    """A 3x3 convolution of the head, [N,channels,H,W]."""
-    weight = graph.constant(f"{name}.weight", head[f"{name}.weight"].transpose(3, 2, 0, 1).astype(np.float32))
-    bias = graph.constant(f"{name}.bias", head[f"{name}.bias"].astype(np.float32))
-    return graph.op("Conv", [x, weight, bias], f"{name}.conv", pads=[1] * 4)
+def _conv(graph: GraphWriter, head: Weights, name: str, x: str, bias: bool = True) -> str:
+    """A convolution of the head with "same" padding, [N,channels,H,W]."""
+    weight = head[f"{name}.weight"].transpose(3, 2, 0, 1).astype(np.float32)
+    names = [x, graph.constant(f"{name}.weight", weight)]
+    if bias:
+        names.append(graph.constant(f"{name}.bias", head[f"{name}.bias"].astype(np.float32)))
+    return graph.op("Conv", names, f"{name}.conv", pads=[weight.shape[2] // 2] * 4)
 
 
-def _hidden(graph: GraphWriter, head: Weights, fine: str, coarse: str, side: int) -> str:
-    """The shared layer: both features, convolution, group norm (instance norm over groups), ReLU."""
-    graph.constant("twice", np.array([1, 1, 2, 2], np.float32))
-    larger = graph.op(
-        "Resize", [coarse, "", "twice"], "larger", mode="nearest", nearest_mode="floor", coordinate_transformation_mode="asymmetric"
-    )
-    x = _conv(graph, head, "hidden", graph.op("Concat", [fine, larger], "both", axis=1))
-    ones, zeros = graph.constant("ones", np.ones(GROUPS, np.float32)), graph.constant("zeros", np.zeros(GROUPS, np.float32))
-    x = graph.op("Reshape", [x, graph.constant("groups", np.array([0, GROUPS, -1], np.int64))], "hidden.grouped")
-    x = graph.op("InstanceNormalization", [x, ones, zeros], "hidden.instance", epsilon=EPSILON)
-    x = graph.op("Reshape", [x, graph.constant("whole", np.array([0, WIDTH, side, side], np.int64))], "hidden.whole")
-    for kind, part in (("Mul", "gamma"), ("Add", "beta")):
-        x = graph.op(kind, [x, graph.constant(f"hidden.{part}", head[f"hidden.{part}"][:, None, None].astype(np.float32))], f"hidden.{kind}")
-    return graph.op("Relu", [x], "hidden.relu")
+def _tower(graph: GraphWriter, head: Weights, tower: str, x: str) -> str:
+    """Convolution, layer norm over the channels of each cell, ReLU; `DEPTH` times."""
+    for name in (f"{tower}.{depth}" for depth in range(DEPTH)):
+        x = _conv(graph, head, name, x, bias=False)
+        mean = graph.op("ReduceMean", [x], f"{name}.mean", axes=[1])
+        centred = graph.op("Sub", [x, mean], f"{name}.centred")
+        squares = graph.op("Mul", [centred, centred], f"{name}.squares")
+        variance = graph.op("ReduceMean", [squares], f"{name}.variance", axes=[1])
+        deviation = graph.op("Sqrt", [graph.op("Add", [variance, "epsilon"], f"{name}.positive")], f"{name}.deviation")
+        x = graph.op("Div", [centred, deviation], f"{name}.normal")
+        gamma, bias = (graph.constant(f"{name}.{part}", _per_channel(head[f"{name}.{part}"])) for part in ("gamma", "bias"))
+        x = graph.op("Add", [graph.op("Mul", [x, gamma], f"{name}.scaled"), bias], f"{name}.shifted")
+        x = graph.op("Relu", [x], f"{name}.relu")
+    return x
 
 
-def _scene(graph: GraphWriter, head: Weights, coarse: str) -> str:
-    """What the whole picture says of each class: [N,1,C]."""
-    mean = graph.op("ReduceMean", [coarse], "scene.mean", axes=[2, 3], keepdims=0)
-    weight = graph.constant("scene.weight", head["scene.weight"].astype(np.float32))
-    bias = graph.constant("scene.bias", head["scene.bias"].astype(np.float32))
-    logits = graph.op("Gemm", [mean, weight, bias], "scene.logits")
-    return graph.op("Unsqueeze", [logits, graph.constant("at.one", np.array([1], np.int64))], "scene.rows")
+def _per_channel(x: np.ndarray) -> np.ndarray:
+    return np.asarray(x, np.float32)[:, None, None]
 
 
 def _rows(graph: GraphWriter, x: str, name: str, channels: int) -> str:
@@ -94,7 +93,7 @@ def _boxes(graph: GraphWriter, sides: str, size: int) -> None:
     logs = graph.op("Slice", [sides, "at.zero", "at.four", "at.axis"], "logs")
     low, high = graph.constant("log.low", np.float32(SHORTEST)), graph.constant("log.high", np.float32(LONGEST))
     lengths = graph.op("Exp", [graph.op("Clip", [logs, low, high], "logs.clipped")], "lengths")
-    distances = graph.op("Mul", [lengths, graph.constant("unit", np.float32(UNIT))], "distances")
+    distances = graph.op("Mul", [lengths, graph.constant("stride", np.float32(STRIDE))], "distances")
     before = graph.op("Slice", [distances, "at.zero", "at.two", "at.axis"], "before")
     after = graph.op("Slice", [distances, "at.two", "at.four", "at.axis"], "after")
     where = graph.constant("points", points(size)[None])

@@ -1,9 +1,13 @@
 """The part that is trained: a small anchor-free head in the manner of FCOS (Tian et al. 2019, arXiv:1904.01355).
 
-Every cell of the finer feature map answers for one point of the picture: class logits, the distances to the four sides of its
-box (left, top, right, bottom), and how near to the box's centre it is. One shared layer over both features, group norm
-(Wu and He 2018, arXiv:1803.08494), and an opinion of the whole scene on each class. Deeper heads learned the few hundred training
-pictures by heart. Arrays are NHWC here; A is the number of points.
+    stride 16 [N,2H,2W,112] --2x2 cells become one, four times the channels--+
+                                                                             +-> 1x1 -> class tower -> class logits
+    stride 32 [N,H,W,320] ---------------------------------------------------+       -> box tower   -> sides, centre-ness
+
+Every cell of the one map that results answers for one point of the picture: class logits, the distances to the four sides of its
+box (left, top, right, bottom), and how near to the box's centre it is. FCOS has a map for each size of box; here one map
+for all was better by half and five times cheaper: leaves fill much of their picture, and with a few hundred pictures two maps
+never learn which of them should speak. Arrays are NHWC; A = H*W is the number of points, C the number of classes.
 """
 
 from __future__ import annotations
@@ -15,13 +19,15 @@ from jax import lax
 
 from backbone import FEATURES
 
-WIDTH, GROUPS, EPSILON = 96, 8, 1e-5
-STRIDE = FEATURES[0].stride  # of the points
-INNER = 0.35  # a point answers for a box when it is within this part of its sides from the centre
-NEAREST = 1.5  # ... or within this many strides, for boxes that are small
-UNIT, SHORTEST, LONGEST = 64.0, -3.0, 2.0  # distances are UNIT * exp(x) pixels, x clamped: 3 to 473 pixels
-SCENE_WEIGHT = 0.5
+WIDTH, DEPTH = 96, 2  # channels and convolutions of a tower
+EPSILON = 1e-5
+STRIDE = FEATURES[1].stride  # of the points, in pixels
+RADIUS = 1.5  # a point answers for a box if the box's centre is within this many strides
+SHORTEST, LONGEST = -5.0, 4.0  # distances are STRIDE * exp(x) pixels, x clamped so that exp never overflows
+DROPOUT = 0.1  # the part of channels that are left out at random, of the features and after each layer
+PRIOR = 0.01  # the score that every class starts with, arXiv:1708.02002 section 4.1
 Params = dict[str, jax.Array]
+Maps = list[jax.Array]
 
 
 def points(size: int) -> np.ndarray:
@@ -34,23 +40,19 @@ def points(size: int) -> np.ndarray:
 def assign(boxes: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which box each point answers for: class ids [A] (-1: background) and distances [A,4] in pixels.
 
-    `boxes` is [B,5]: class id and corners. A point answers for the smallest box in whose middle it lies; each box has
-    at least its nearest point.
+    `boxes` is [B,5]: class id and corners. A point answers for the smallest box that holds it and whose centre is
+    near; each box has at least its nearest point, unless a smaller box took that one.
     """
     labels, distances = np.full(len(where), -1, np.int32), np.zeros((len(where), 4), np.float32)
     if len(boxes) == 0:
         return labels, distances
-    corners = boxes[:, 1:]
-    x, y = where[:, 0:1], where[:, 1:2]
-    sides = np.stack([x - corners[:, 0], y - corners[:, 1], corners[:, 2] - x, corners[:, 3] - y], -1)
-    width, height = corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1]
-    away_x, away_y = np.abs(x - (corners[:, 0] + corners[:, 2]) / 2), np.abs(y - (corners[:, 1] + corners[:, 3]) / 2)
-    middle = (away_x < np.maximum(INNER * width, NEAREST * STRIDE)) & (away_y < np.maximum(INNER * height, NEAREST * STRIDE))
-    fits = (sides.min(-1) > 0) & middle
-    away = np.maximum(away_x, away_y)
+    low, high = boxes[:, 1:3], boxes[:, 3:5]
+    sides = np.concatenate([where[:, None] - low, high - where[:, None]], -1)  # [A,B,4]
+    away = np.abs(where[:, None] - (low + high) / 2).max(-1)  # [A,B]
+    fits = (sides.min(-1) > 0) & (away < RADIUS * STRIDE)
     for box in np.flatnonzero(~fits.any(0)):
         fits[away[:, box].argmin(), box] = True
-    area = np.where(fits, width * height, np.inf)
+    area = np.where(fits, (high - low).prod(-1), np.inf)
     owner, taken = area.argmin(1), fits.any(1)
     labels[taken] = boxes[owner[taken], 0]
     distances[taken] = np.maximum(sides[np.arange(len(where)), owner][taken], 0.01)
@@ -59,91 +61,128 @@ def assign(boxes: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def mirrored(labels: np.ndarray, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What the points of the pictures' mirror images answer for: `labels` [N,A], `distances` [N,A,4]."""
-    side = int(np.sqrt(labels.shape[1]))
-    turn = lambda x: x.reshape(len(x), side, side, -1)[:, :, ::-1].reshape(x.shape)  # noqa: E731
-    return turn(labels), turn(distances)[..., [2, 1, 0, 3]]
+    side = round(labels.shape[1] ** 0.5)
+
+    def turned(x: np.ndarray) -> np.ndarray:
+        return x.reshape(len(x), side, side, -1)[:, :, ::-1].reshape(x.shape)
+
+    return turned(labels), turned(distances)[..., [2, 1, 0, 3]]
 
 
 def initial(key: jax.Array, classes: int) -> Params:
-    """Fresh weights: He normal, the class bias at a prior of 1 % (focal loss, arXiv:1708.02002)."""
-    keys = iter(jax.random.split(key, 4))
-    channels = sum(feature.channels for feature in FEATURES)
+    """Fresh weights: He normal (arXiv:1502.01852), class bias at `PRIOR`."""
+    keys = iter(jax.random.split(key, 3 + 2 * DEPTH))
+    channels = 4 * FEATURES[0].channels + FEATURES[1].channels
 
-    def weight(*shape: int, scale: float) -> jax.Array:
-        return jax.random.normal(next(keys), shape) * scale
+    def layer(name: str, kernel: int, inputs: int, outputs: int, scale: float | None = None) -> Params:
+        scale = scale or float(np.sqrt(2 / (kernel * kernel * inputs)))
+        weight = jax.random.normal(next(keys), (kernel, kernel, inputs, outputs)) * scale
+        return {f"{name}.weight": weight, f"{name}.bias": jnp.zeros(outputs)}
 
-    return {
-        "hidden.weight": weight(3, 3, channels, WIDTH, scale=float(np.sqrt(2 / (9 * channels)))),
-        "hidden.bias": jnp.zeros(WIDTH),
-        "hidden.gamma": jnp.ones(WIDTH),
-        "hidden.beta": jnp.zeros(WIDTH),
-        "logits.weight": weight(3, 3, WIDTH, classes, scale=0.01),
-        "logits.bias": jnp.full(classes, -4.6),
-        "sides.weight": weight(3, 3, WIDTH, 5, scale=0.01),
-        "sides.bias": jnp.zeros(5),
-        "scene.weight": weight(FEATURES[1].channels, classes, scale=0.01),
-        "scene.bias": jnp.zeros(classes),
-    }
-
-
-def scene(params: Params, maps: list[jax.Array]) -> jax.Array:
-    """Logits [N,C] of each class being anywhere in the picture, from the mean of the coarser feature."""
-    return maps[1].mean((1, 2)) @ params["scene.weight"] + params["scene.bias"]
+    params = layer("fuse", 1, channels, WIDTH)
+    for tower in ("class", "box"):
+        for depth in range(DEPTH):
+            params |= layer(f"{tower}.{depth}", 3, WIDTH, WIDTH)
+            params[f"{tower}.{depth}.gamma"] = jnp.ones(WIDTH)
+    params |= layer("logits", 1, WIDTH, classes, 0.01) | layer("sides", 1, WIDTH, 5, 0.01)
+    params["logits.bias"] += float(np.log(PRIOR / (1 - PRIOR)))
+    params["sides.bias"] += jnp.array([1.0, 1.0, 1.0, 1.0, 0.0])  # boxes start e strides from their point
+    return params
 
 
-def apply(params: Params, maps: list[jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Logits [N,A,C], distances [N,A,4] in pixels and centre-ness logits [N,A] from normalised features [N,H,W,channels]."""
-    fine, coarse = maps
-    x = jnp.concatenate([fine, jnp.repeat(jnp.repeat(coarse, 2, 1), 2, 2)], -1)
-    x = _conv(x, params["hidden.weight"]) + params["hidden.bias"]
-    n, h, w, c = x.shape
-    grouped = x.reshape(n, h * w, GROUPS, c // GROUPS)
-    mean = grouped.mean((1, 3), keepdims=True)
-    variance = ((grouped - mean) ** 2).mean((1, 3), keepdims=True)
-    x = ((grouped - mean) * lax.rsqrt(variance + EPSILON)).reshape(x.shape)
-    x = jax.nn.relu(x * params["hidden.gamma"] + params["hidden.beta"])
-    logits = (_conv(x, params["logits.weight"]) + params["logits.bias"]).reshape(n, h * w, -1)
-    sides = (_conv(x, params["sides.weight"]) + params["sides.bias"]).reshape(n, h * w, 5)
-    distances = jnp.exp(jnp.clip(sides[..., :4], SHORTEST, LONGEST)) * UNIT
-    return logits + scene(params, maps)[:, None], distances, sides[..., 4]
+def apply(params: Params, maps: Maps, key: jax.Array | None = None) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Logits [N,A,C], distances [N,A,4] in pixels and centre-ness logits [N,A] from normalised features.
+
+    With a `key` channels are left out at random (Tompson et al. 2015, arXiv:1411.4280), which is for training only.
+    """
+    keys = iter(jax.random.split(key, 2 + 2 * DEPTH)) if key is not None else None
+
+    def dropout(x: jax.Array) -> jax.Array:
+        if keys is None:
+            return x
+        kept = jax.random.bernoulli(next(keys), 1 - DROPOUT, (x.shape[0], 1, 1, x.shape[3]))
+        return x * kept / (1 - DROPOUT)
+
+    fine, coarse = (dropout(x) for x in maps)
+    shared = jax.nn.relu(_conv(params, "fuse", jnp.concatenate([_space_to_depth(fine), coarse], -1)))
+    ends = []
+    for tower in ("class", "box"):
+        x = shared
+        for depth in range(DEPTH):
+            x = dropout(jax.nn.relu(_normalised_conv(params, f"{tower}.{depth}", x)))
+        ends.append(x)
+    logits, sides = _conv(params, "logits", ends[0]), _conv(params, "sides", ends[1])
+    count, classes = len(logits), logits.shape[-1]
+    sides = sides.reshape(count, -1, 5)
+    return logits.reshape(count, -1, classes), jnp.exp(jnp.clip(sides[..., :4], SHORTEST, LONGEST)) * STRIDE, sides[..., 4]
 
 
-def loss(params: Params, maps: list[jax.Array], labels: jax.Array, wanted: jax.Array) -> tuple[jax.Array, tuple]:
-    """The sum of the losses, and three of them: focal loss of classes (arXiv:1708.02002), GIoU of boxes (arXiv:1902.09630)
-    weighted by centre-ness, cross entropy of centre-ness; the scene's cross entropy is in the sum only.
-    `labels` [N,A], `wanted` distances [N,A,4]."""
+def detect(params: Params, maps: Maps, size: int) -> tuple[jax.Array, jax.Array]:
+    """What the exported model answers: boxes [N,A,4] as corners in pixels, and scores [N,A,C]."""
     logits, distances, centre = apply(params, maps)
+    where = points(size)
+    corners = jnp.concatenate([where - distances[..., :2], where + distances[..., 2:]], -1)
+    return jnp.clip(corners, 0, size), jax.nn.sigmoid(logits) * jax.nn.sigmoid(centre)[..., None]
+
+
+def loss(params: Params, maps: Maps, labels: jax.Array, wanted: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The sum of three losses, and that sum with each of them [4]. `labels` [N,A], `wanted` distances [N,A,4].
+
+    Classes: quality focal loss (Li et al. 2020, arXiv:2006.04388): the score to reach is the IoU of the point's own
+    box, so that well-placed boxes rank first. Boxes: GIoU (arXiv:1902.09630), weighted by centre-ness.
+    Centre-ness: cross entropy. All are means over the points that have a box.
+    """
+    logits, distances, centre = apply(params, maps, key)
     positive = labels >= 0
     count = jnp.maximum(positive.sum(), 1.0)
-    target = jax.nn.one_hot(labels, logits.shape[-1])
-    probability = jax.nn.sigmoid(logits)
-    right = probability * target + (1 - probability) * (1 - target)
-    class_loss = ((0.25 * target + 0.75 * (1 - target)) * (1 - right) ** 2 * _cross_entropy(logits, target)).sum() / count
-    centred = _centredness(wanted) * positive
-    box_loss = ((1 - _giou(distances, wanted)) * centred).sum() / jnp.maximum(centred.sum(), 1e-3)
+    iou, giou = overlap(distances, wanted)
+    target = jax.nn.one_hot(labels, logits.shape[-1]) * lax.stop_gradient(iou)[..., None]
+    class_loss = ((jax.nn.sigmoid(logits) - target) ** 2 * _cross_entropy(logits, target)).sum() / count
+    centred = centredness(wanted) * positive
+    box_loss = ((1 - giou) * centred).sum() / jnp.maximum(centred.sum(), 1e-3)
     centre_loss = (_cross_entropy(centre, centred) * positive).sum() / count
-    scene_loss = _cross_entropy(scene(params, maps), target.max(1)).sum(-1).mean()
-    return class_loss + box_loss + centre_loss + SCENE_WEIGHT * scene_loss, (class_loss, box_loss, centre_loss)
+    total = class_loss + box_loss + centre_loss
+    return total, jnp.stack([total, class_loss, box_loss, centre_loss])
 
 
-def _conv(x: jax.Array, weight: jax.Array) -> jax.Array:
-    return lax.conv_general_dilated(x, weight, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+def centredness(distances: jax.Array) -> jax.Array:
+    """1 at the centre of the box, 0 at its edge (FCOS, equation 3)."""
+    low, high = distances[..., :2], distances[..., 2:]
+    ratio = jnp.minimum(low, high) / jnp.maximum(jnp.maximum(low, high), 1e-6)
+    return jnp.sqrt(ratio[..., 0] * ratio[..., 1])
+
+
+def overlap(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """IoU and generalised IoU of boxes around one point, from their distances [...,4]."""
+
+    def area(d: jax.Array) -> jax.Array:
+        return (d[..., 0] + d[..., 2]) * (d[..., 1] + d[..., 3])
+
+    inside, around = area(jnp.minimum(a, b)), area(jnp.maximum(a, b))
+    union = area(a) + area(b) - inside
+    iou = inside / jnp.maximum(union, 1e-6)
+    return iou, iou - (around - union) / jnp.maximum(around, 1e-6)
+
+
+def _space_to_depth(x: jax.Array) -> jax.Array:
+    """[N,2H,2W,D] to [N,H,W,4D]: the four cells of a block beside each other, row by row, as ONNX's SpaceToDepth."""
+    n, h, w, d = x.shape
+    return x.reshape(n, h // 2, 2, w // 2, 2, d).transpose(0, 1, 3, 2, 4, 5).reshape(n, h // 2, w // 2, 4 * d)
+
+
+def _conv(params: Params, name: str, x: jax.Array) -> jax.Array:
+    y = lax.conv_general_dilated(x, params[f"{name}.weight"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return y + params[f"{name}.bias"]
+
+
+def _normalised_conv(params: Params, name: str, x: jax.Array) -> jax.Array:
+    """Convolution, then layer norm over the channels of each cell (arXiv:1607.06450): scaled by gamma, shifted by the bias."""
+    weight = params[f"{name}.weight"]
+    x = lax.conv_general_dilated(x, weight, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    centred = x - x.mean(-1, keepdims=True)
+    variance = (centred**2).mean(-1, keepdims=True)
+    return centred * lax.rsqrt(variance + EPSILON) * params[f"{name}.gamma"] + params[f"{name}.bias"]
 
 
 def _cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
     return jnp.maximum(logits, 0) - logits * target + jnp.log1p(jnp.exp(-jnp.abs(logits)))
-
-
-def _centredness(distances: jax.Array) -> jax.Array:
-    """1 at the centre of the box, 0 at its edge (FCOS, equation 3)."""
-    left, top, right, bottom = (distances[..., side] for side in range(4))
-    ratio = lambda a, b: jnp.minimum(a, b) / jnp.maximum(jnp.maximum(a, b), 1e-6)  # noqa: E731
-    return jnp.sqrt(ratio(left, right) * ratio(top, bottom))
-
-
-def _giou(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Generalised intersection over union of boxes around one point, from their distances [...,4]."""
-    area = lambda d: (d[..., 0] + d[..., 2]) * (d[..., 1] + d[..., 3])  # noqa: E731
-    inside, around = area(jnp.minimum(a, b)), area(jnp.maximum(a, b))
-    union = area(a) + area(b) - inside
-    return inside / jnp.maximum(union, 1e-6) - (around - union) / jnp.maximum(around, 1e-6)
