@@ -56,7 +56,7 @@ fn table(out: &mut String, findings: &[Finding]) {
     );
     out.push_str("<th>Done</th></tr></thead><tbody>");
     for finding in findings.iter().take(ROWS) {
-        put!(out, "<tr><td>{}", Text(&finding.split));
+        put!(out, "<tr><td>{}", Text(finding.split.as_deref().unwrap_or("data set")));
         if let Some(line) = finding.line {
             put!(out, " line {line}");
         }

@@ -110,9 +110,8 @@ pub struct Findings {
 /// One flaw.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Finding {
-    /// Where: the split.
-    #[serde(default)]
-    pub split: String,
+    /// Where: the split; nothing where it is about the data set as a whole.
+    pub split: Option<String>,
     /// The line of its CSV, where it is about one.
     pub line: Option<u64>,
     /// The picture, where it is about one.
