@@ -95,7 +95,8 @@ fn training() -> Value {
 
 fn findings() -> Value {
     json!({"format": 1, "counts": {EVIL: 2}, "summary": {EVIL: {"images": 3, "boxes": 4}},
-        "findings": [{"split": EVIL, "line": 5, "filename": EVIL, "kind": EVIL, "fields": [EVIL], "message": EVIL, "action": EVIL}],
+        "findings": [{"split": EVIL, "line": 5, "filename": EVIL, "kind": EVIL, "fields": [EVIL], "message": EVIL, "action": EVIL},
+            {"split": null, "line": null, "filename": null, "kind": "test_split_made", "fields": []}],
         "suspects": [{"split": "test", "filename": FILE, "class": EVIL, "reason": EVIL, "score": 0.9},
             {"split": "..", "filename": "../detections.json", "class": null, "reason": "a path", "score": null}]})
 }
