@@ -25,7 +25,7 @@ use indexmap::IndexMap;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::execute::{self, Attempt};
+use super::execute::{self, Attempt, Made};
 use super::look::{Looked, Missed, Question, StepResult, Upstream};
 use super::session::Session;
 use super::{Report, Stop};
@@ -40,7 +40,7 @@ const TICK: Duration = Duration::from_millis(100);
 enum Message {
     Looked(NodeId, Box<Looked>),
     Said(NodeId, Say),
-    Ended(NodeId, Box<Result<StepResult, Failure>>),
+    Ended(NodeId, Box<Result<Made, Failure>>),
     Resume(NodeId),
 }
 
@@ -410,10 +410,13 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn ended(&mut self, id: NodeId, result: Result<StepResult, Failure>) {
+    fn ended(&mut self, id: NodeId, result: Result<Made, Failure>) {
         self.nodes[id.0].log = None;
         match result {
-            Ok(result) => self.succeeded(id, result),
+            Ok(made) => {
+                made.warnings.into_iter().for_each(|text| self.emit(Event::Warned { text }));
+                self.succeeded(id, made.result);
+            }
             Err(failure) => self.failed(id, failure),
         }
     }
