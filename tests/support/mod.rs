@@ -12,6 +12,9 @@
     reason = "each test program uses its own part"
 )]
 
+pub mod compare;
+pub mod files;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -194,4 +197,10 @@ pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
         assert!(start.elapsed().as_secs() < 60, "{what} does not come");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
+}
+
+/// Says that something is not tested here, and why, past the capture of a test that passes.
+pub fn skip(what: &str, why: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {what}: {why}");
 }
