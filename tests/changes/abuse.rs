@@ -1,6 +1,7 @@
 //! Surroundings that give a run too little: a store that cannot be written, too few open files.
 
 use crate::support::compare::lies;
+use crate::support::disk::Disk;
 use crate::support::{Bed, Said, said, skip};
 
 const PIPELINE: &str = r#"
@@ -64,39 +65,10 @@ fn too_few_open_files() {
     }
 }
 
-/// A mounted memory disk; unmounted when it goes out of use. Nothing where this user may not mount.
-pub(crate) struct Disk {
-    place: std::path::PathBuf,
-}
-
-impl Disk {
-    pub(crate) fn mount(bed: &Bed, size: &str) -> Option<Self> {
-        let place = bed.store();
-        std::fs::create_dir_all(&place).expect("mkdir");
-        let disk = Self { place };
-        mounts(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"], &disk.place).then_some(disk)
-    }
-
-    pub(crate) fn again(&self, options: &str) {
-        assert!(mounts(&["-o", &format!("remount,{options}")], &self.place), "cannot mount again with {options}");
-    }
-}
-
-fn mounts(args: &[&str], place: &std::path::Path) -> bool {
-    let output = std::process::Command::new("mount").args(args).arg(place).output();
-    output.is_ok_and(|output| output.status.success())
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("-l").arg(&self.place).status();
-    }
-}
-
 #[test]
 fn a_store_that_cannot_be_written() {
     let bed = lay_out();
-    let Some(disk) = Disk::mount(&bed, "64m") else {
+    let Some(disk) = Disk::mount(&bed.store(), "64m") else {
         return skip("a store that cannot be written", "mounting takes root");
     };
     bed.ran(&[]);

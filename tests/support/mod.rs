@@ -13,7 +13,9 @@
 )]
 
 pub mod compare;
+pub mod disk;
 pub mod files;
+pub mod random;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
