@@ -12,6 +12,8 @@ mod look;
 mod publish;
 mod session;
 mod stop;
+mod verify;
+mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -28,6 +30,7 @@ use serde_json::{Map, Value as Json, json};
 
 pub use explain::{Explanation, explain};
 pub use stop::Stop;
+pub use verify::{OutputDiffers, Place, Told, Verdict, Verification, Verified, verify};
 
 use crate::fetch::{Cache, Platform};
 use crate::lockfile::{LockError, Lockfile};
