@@ -72,7 +72,8 @@ fn results(entry: &StoredEntry) -> Vec<Vec<Cell>> {
             cell(Tone::Dim, output.artifact.digest.short()),
         ]
     });
-    let values = entry.values.iter().map(|(name, given)| vec![cell(Tone::Dim, name), cell(Tone::Busy, value::short(given))]);
+    let values =
+        entry.values.iter().map(|(name, given)| vec![cell(Tone::Dim, name), cell(Tone::Busy, value::short(given))]);
     outputs.chain(values).collect()
 }
 

@@ -73,7 +73,9 @@ impl Verify {
         let words: Vec<String> = words.into_iter().chain(std::mem::take(&mut self.steps)).collect();
         let (files, steps): (Vec<String>, Vec<String>) = words.into_iter().partition(is_file);
         if let [first, second, ..] = files.as_slice() {
-            return Err(Error::usage(format!("`{first}` and `{second}` are two files: one pipeline is verified at a time")));
+            return Err(Error::usage(format!(
+                "`{first}` and `{second}` are two files: one pipeline is verified at a time"
+            )));
         }
         self.pipeline.file = files.into_iter().next().map(Into::into);
         self.steps = steps;
@@ -206,8 +208,12 @@ fn closing(verification: &Verification) -> Vec<Line> {
     let mut lines = vec![Line::new(), Line::new().with(tone, word).plain(format!(": {tally}"))];
     if differ > 0 {
         let hint = |text: &str| Line::new().with(Tone::Busy, "  hint").plain(": ").plain(text);
-        lines.push(hint("such steps commonly draw random numbers without a fixed seed, write the time or the date, add numbers"));
-        lines.push(hint("in the order in which threads end, list files in the order of the disk, or write the path of their folder"));
+        lines.push(hint(
+            "such steps commonly draw random numbers without a fixed seed, write the time or the date, add numbers",
+        ));
+        lines.push(hint(
+            "in the order in which threads end, list files in the order of the disk, or write the path of their folder",
+        ));
         lines.push(hint("what is cached stays as it is: other steps and other people go on with that"));
     }
     lines

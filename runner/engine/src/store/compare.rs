@@ -50,8 +50,8 @@ fn buffer(reader: &mut Reader) -> Result<&[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::bed;
     use super::super::Take;
+    use super::super::tests::bed;
 
     #[test]
     fn the_first_byte_that_differs_is_found_however_the_files_end() {
