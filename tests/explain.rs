@@ -300,7 +300,7 @@ fn steps_that_make_something_else_are_named_with_what_differs() {
     for text in ["folds", "a.txt", "c.txt"] {
         assert!(!said.stdout.contains(text), "`{text}` is in\n{}", said.stdout);
     }
-    said.says("1 the same, 3 different, 1 failed").says("hint: ").says("without a fixed seed");
+    said.says("1 the same, 3 different, 1 failed").says("hint: ").says("a seed that is not set");
     assert!(bed.ran(&[]).is_empty(), "the cache is as it was");
     bed.flowrun(&["verify", "p.yaml", "same"]).ok();
     let told = bed.flowrun(&["verify", "p.yaml", "three", "--json"]).fails(1).json();

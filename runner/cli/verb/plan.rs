@@ -26,10 +26,10 @@ pub(crate) struct Plan {
     json: bool,
 }
 
-/// The most lines below a step; `explain` shows all.
+/// The most lines of detail below a step; `explain` shows all.
 const MOST_BELOW: usize = 12;
 
-/// The most lines of detail below a reason, so that one long one leaves room for the others.
+/// The most lines of detail below one reason, so that a long one leaves room for the others.
 const MOST_DETAIL: usize = 8;
 
 #[derive(Default)]
@@ -115,23 +115,23 @@ fn row(name: &str, step: &Step) -> Vec<Cell> {
     vec![cell(name_tone, name), cell(tone, word), cell(if word == "runs" { Tone::Plain } else { Tone::Dim }, why)]
 }
 
-/// What the step's own line did not have room for: the first reason's detail, and the other reasons with theirs.
+/// What the step's own line did not have room for: the first reason's detail, and every other reason with its own as far as that has room.
 fn below(step: &Step) -> Vec<Line> {
     if !matches!(step.phase, Phase::Queued) {
         return Vec::new();
     }
     let mut lines = Vec::new();
-    let mut left_out = 0;
+    let (mut room, mut left_out) = (MOST_BELOW, 0);
     for (index, reason) in step.reasons.iter().enumerate() {
         if index > 0 {
             lines.push(Line::new().plain("    ").plain(reason::one(reason)));
         }
         let detail: Vec<Line> = reason::detail_lines(reason).skip(told(reason)).collect();
-        left_out += detail.len().saturating_sub(MOST_DETAIL);
-        lines.extend(detail.into_iter().take(MOST_DETAIL).map(|line| Line::new().plain("      ").join(line)));
+        let shown = detail.len().min(MOST_DETAIL).min(room);
+        room -= shown;
+        left_out += detail.len() - shown;
+        lines.extend(detail.into_iter().take(shown).map(|line| Line::new().plain("      ").join(line)));
     }
-    left_out += lines.len().saturating_sub(MOST_BELOW);
-    lines.truncate(MOST_BELOW);
     if left_out > 0 {
         let text = format!("      and {}; `flowrun explain` shows all", count(left_out, "more line"));
         lines.push(Line::new().dim(text));

@@ -21,6 +21,7 @@ use crate::show::{reason, value};
 /// it is. Gates and steps with `cache: false` are left out, as is whatever is not cached. What the second runs made takes room in the
 /// store until `flowrun gc`.
 #[derive(Debug, Args)]
+#[command(override_usage = "flowrun verify [OPTIONS] [STEP]... [FILE]")]
 pub(crate) struct Verify {
     #[command(flatten)]
     pipeline: PipelineArgs,
@@ -208,13 +209,8 @@ fn closing(verification: &Verification) -> Vec<Line> {
     let mut lines = vec![Line::new(), Line::new().with(tone, word).plain(format!(": {tally}"))];
     if differ > 0 {
         let hint = |text: &str| Line::new().with(Tone::Busy, "  hint").plain(": ").plain(text);
-        lines.push(hint(
-            "such steps commonly draw random numbers without a fixed seed, write the time or the date, add numbers",
-        ));
-        lines.push(hint(
-            "in the order in which threads end, list files in the order of the disk, or write the path of their folder",
-        ));
-        lines.push(hint("what is cached stays as it is: other steps and other people go on with that"));
+        lines.push(hint("often it is a seed that is not set, the time, the number of threads, the order in which a folder is listed"));
+        lines.push(hint("what is cached stays as it is; `flowrun run --force STEP` replaces it"));
     }
     lines
 }

@@ -59,7 +59,14 @@ fn a_text_that_can_be_shown_whole_needs_no_detail_and_a_longer_one_gets_a_diff()
 
 #[test]
 fn json_is_compared_as_it_was_written() {
-    assert_eq!(text("with.prompt", r#""one\ntwo""#, r#""one\n2""#), ["@@ -1,2 +1,2 @@", " one", "-two", "+2"]);
+    assert_eq!(
+        text(
+            "with.prompt",
+            r#""a line of thirty characters, or so\ntwo""#,
+            r#""a line of thirty characters, or so\n2""#
+        ),
+        ["@@ -1,2 +1,2 @@", " one", "-two", "+2"]
+    );
     let (old, new) =
         (r#"{"a":1,"b":[1,2],"long":"01234567890123456789"}"#, r#"{"a":1,"b":[1,3],"long":"01234567890123456789"}"#);
     assert_eq!(
