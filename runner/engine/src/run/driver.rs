@@ -568,6 +568,13 @@ impl<'a> Driver<'a> {
     pub(crate) fn made(&self) -> IndexMap<String, Upstream> {
         let all: Vec<(NodeId, Edge)> = (0..self.plan.steps.len()).map(|index| (NodeId(index), Edge::Data)).collect();
         let everything = Planned { id: String::new(), step: flowrun_core::lang::written::Step::default(), waits: all };
-        self.upstream(&everything).0
+        let mut made = self.upstream(&everything).0;
+        // A fan-out that did not come to a good end has made a part of itself; nobody is given a part for the whole.
+        for (index, upstream) in made.values_mut().enumerate() {
+            if *self.scheduler.state(NodeId(index)) != State::Done(End::Succeeded) {
+                *upstream = Upstream::Nothing;
+            }
+        }
+        made
     }
 }

@@ -19,7 +19,7 @@ use serde_json::{Map, Value as Json};
 
 use super::resume::Kept;
 use super::session::Session;
-use crate::store::{Change, Lookup, StoredEntry, StoredOutput};
+use crate::store::{Change, Lookup, StoreError, StoredEntry, StoredOutput};
 
 /// What a step made and gave.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -410,6 +410,26 @@ pub(crate) fn bad_template(bad: BadTemplate) -> Failure {
     Failure::new(FailureKind::Step, format!("a template cannot be rendered: {}", bad.message))
 }
 
-pub(crate) fn store_failure(error: impl std::fmt::Display) -> Failure {
-    Failure::new(FailureKind::Infrastructure, error.to_string())
+/// Trouble with the disk that a failure tells of.
+pub(crate) trait Trouble: std::fmt::Display {
+    /// What to do about it, where that is known.
+    fn advice(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+impl Trouble for StoreError {
+    fn advice(&self) -> Option<&'static str> {
+        self.hint()
+    }
+}
+
+impl Trouble for String {}
+
+pub(crate) fn store_failure(error: impl Trouble) -> Failure {
+    let failure = Failure::new(FailureKind::Infrastructure, error.to_string());
+    match error.advice() {
+        Some(advice) => failure.hint(advice),
+        None => failure,
+    }
 }

@@ -119,6 +119,7 @@ impl RunError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Store(error) => error.hint().map(str::to_owned),
             Self::Prepare(failure) => failure.hint.clone(),
             Self::UnknownStep { hint, .. } => hint.clone(),
             Self::Resume(refusal) => Some(refusal.hint()),

@@ -134,6 +134,9 @@ impl StoreError {
     pub fn hint(&self) -> Option<&'static str> {
         use std::io::ErrorKind;
         let Self::Io { source, .. } = self else { return None };
+        if source.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) {
+            return Some("allow more open files: `ulimit -n 1024`; or run fewer steps at once: `--jobs 1`");
+        }
         match source.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
                 Some("make room on the disk; `flowrun gc --older-than 7d` gives back what old results take")
