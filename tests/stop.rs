@@ -96,7 +96,7 @@ fn twice_nothing_is_waited_for_and_nothing_stays() {
     let forced = Instant::now();
     run.interrupt();
     run.ends_with(130);
-    run.says("killed 1 running step");
+    run.says("p: 2 steps: 1 stopped, 1 skipped, interrupted");
     run.says("--resume");
     assert!(forced.elapsed() < GRACE - Duration::from_secs(1), "it ends at once");
     wait_for("the end of what the step started", || pids.iter().all(|pid| is_gone(pid)));

@@ -131,6 +131,19 @@ fn a_forced_step_waits_for_nobody() {
 }
 
 #[test]
+fn what_a_run_that_died_while_publishing_left_aside_is_removed() {
+    let bed = Bed::marking(SLOW);
+    bed.sign("go");
+    bed.ran(&[]);
+    // No process has such a number.
+    bed.write("results/p/.y.999999999-0/half", "made");
+    bed.write("results/p/.mine", "kept");
+    assert!(bed.ran(&[]).is_empty());
+    assert!(!bed.path("results/p/.y.999999999-0").exists());
+    assert_eq!((bed.read("results/p/.mine"), bed.read("results/p/y.txt")), ("kept".to_owned(), "1\n".to_owned()));
+}
+
+#[test]
 fn runs_that_publish_at_once_leave_one_whole_result() {
     let bed = Bed::new(
         r#"

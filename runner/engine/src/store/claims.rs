@@ -27,7 +27,7 @@
 //! without a claim: what two runs make of one key is the same result, and each saves it whole.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -152,8 +152,9 @@ fn has_name(file: &File, path: &Path) -> io::Result<bool> {
 
 fn name(mut lock: &File, run: &str) -> io::Result<()> {
     // What a dead holder left may be longer.
-    lock.set_len(0)?;
-    lock.rewind()?;
+    if lock.metadata()?.len() > 0 {
+        lock.set_len(0)?;
+    }
     lock.write_all(run.as_bytes())
 }
 
