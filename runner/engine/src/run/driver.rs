@@ -33,7 +33,7 @@ use super::resume::Resumed;
 use super::session::Session;
 use super::{Report, Stop};
 use crate::store::{Claim, Holder, RunRecord, StoredEntry, StoredOutput};
-use elsewhere::Found;
+use elsewhere::Claiming;
 
 /// Lines of a step's log that its failure shows.
 const TAIL: usize = 20;
@@ -46,7 +46,7 @@ const SILENT_SETTLING: Duration = Duration::from_secs(1);
 
 enum Message {
     Looked(NodeId, Box<Looked>),
-    Claimed(NodeId, Found),
+    Claimed(NodeId, Claiming),
     Held(NodeId, Holder),
     Free(NodeId),
     Said(NodeId, Say),
@@ -261,7 +261,7 @@ impl<'a> Driver<'a> {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Looked(id, looked) => self.looked(id, *looked),
-            Message::Claimed(id, found) => self.claimed(id, found),
+            Message::Claimed(id, claiming) => self.claimed(id, claiming),
             Message::Held(id, holder) => self.held(id, holder),
             Message::Free(id) => self.free(id),
             Message::Said(id, say) => self.said(id, say),

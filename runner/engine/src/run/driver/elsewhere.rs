@@ -27,8 +27,8 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(25);
 /// The most between two looks: what a person does not feel, and what costs nothing.
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
 
-/// What a step that was to start finds.
-pub(super) enum Found {
+/// What a claim before the start comes to.
+pub(super) enum Claiming {
     /// Nobody makes it, and nobody has.
     Free(Claim),
     /// Another run made it meanwhile.
@@ -39,14 +39,14 @@ pub(super) enum Found {
     Unknown(String),
 }
 
-fn claim(store: &Store, key: &Digest, run: &str) -> Found {
+fn claim(store: &Store, key: &Digest, run: &str) -> Claiming {
     match store.claim(key, run) {
         Ok(Claimed::Mine(claim)) => match store.load_entry(key) {
-            Ok(Lookup::Hit(entry)) => Found::Made(Box::new(entry)),
-            _ => Found::Free(claim),
+            Ok(Lookup::Hit(entry)) => Claiming::Made(Box::new(entry)),
+            _ => Claiming::Free(claim),
         },
-        Ok(Claimed::Busy(_)) => Found::Elsewhere,
-        Err(error) => Found::Unknown(error.to_string()),
+        Ok(Claimed::Busy(_)) => Claiming::Elsewhere,
+        Err(error) => Claiming::Unknown(error.to_string()),
     }
 }
 
@@ -59,17 +59,17 @@ impl Driver<'_> {
         });
     }
 
-    pub(super) fn claimed(&mut self, id: NodeId, found: Found) {
-        match found {
-            Found::Made(entry) => self.hit(id, *entry),
+    pub(super) fn claimed(&mut self, id: NodeId, claiming: Claiming) {
+        match claiming {
+            Claiming::Made(entry) => self.hit(id, *entry),
             // It would be started only to be stopped.
             _ if self.scheduler.is_stopping() => self.scheduler.away(id),
-            Found::Free(claim) => {
+            Claiming::Free(claim) => {
                 self.nodes[id.0].claim = Some(claim);
                 self.begin(id, 1);
             }
-            Found::Elsewhere => self.wait(id),
-            Found::Unknown(problem) => {
+            Claiming::Elsewhere => self.wait(id),
+            Claiming::Unknown(problem) => {
                 if !std::mem::replace(&mut self.unclaimed, true) {
                     let text = format!("other runs may do the same work as this one: {problem}");
                     self.emit(Event::Warned { text });
