@@ -27,7 +27,7 @@ use indexmap::IndexMap;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::execute::{self, Attempt};
+use super::execute::{self, Attempt, Made};
 use super::look::{Looked, Missed, Question, StepResult, Upstream};
 use super::resume::Resumed;
 use super::session::Session;
@@ -50,7 +50,7 @@ enum Message {
     Held(NodeId, Holder),
     Free(NodeId),
     Said(NodeId, Say),
-    Ended(NodeId, Box<Result<StepResult, Failure>>),
+    Ended(NodeId, Box<Result<Made, Failure>>),
     Resume(NodeId),
 }
 
@@ -495,10 +495,13 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn ended(&mut self, id: NodeId, result: Result<StepResult, Failure>) {
+    fn ended(&mut self, id: NodeId, result: Result<Made, Failure>) {
         self.nodes[id.0].log = None;
         match result {
-            Ok(result) => self.succeeded(id, result),
+            Ok(made) => {
+                made.warnings.into_iter().for_each(|text| self.emit(Event::Warned { text }));
+                self.succeeded(id, made.result);
+            }
             Err(failure) => self.failed(id, failure),
         }
     }

@@ -12,6 +12,7 @@ use flowrun_core::event::{Output, Reason};
 use flowrun_core::expr::{self, BadTemplate, Quote};
 use flowrun_core::key::{Content, Difference, Input, Job, Leaf, Manifest, PythonLeaf, Work};
 use flowrun_core::lang::reference::{Reference, Target};
+use flowrun_core::lang::written::Switch;
 use flowrun_core::outcome::{Failure, FailureKind};
 use flowrun_core::plan::{self, Instance, Planned};
 use indexmap::IndexMap;
@@ -20,6 +21,9 @@ use serde_json::{Map, Value as Json};
 use super::resume::Kept;
 use super::session::Session;
 use crate::store::{Change, Lookup, StoreError, StoredEntry, StoredOutput};
+
+/// A file or folder of the workspace, and what it held when it was looked at.
+pub(crate) type Origin = (PathBuf, Artifact);
 
 /// What a step made and gave.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -78,7 +82,7 @@ pub(crate) struct Missed {
     pub(crate) manifest: Manifest,
     pub(crate) job: Job,
     /// Files of the workspace whose bytes the store may not hold yet.
-    pub(crate) origins: Vec<(PathBuf, Artifact)>,
+    pub(crate) origins: Vec<Origin>,
     pub(crate) reasons: Vec<Reason>,
     /// How it differs from what it was in the run that is taken up, where it does.
     pub(crate) since: Option<Vec<Reason>>,
@@ -126,11 +130,7 @@ impl Session {
     }
 
     /// The rendered step, and the workspace files whose bytes it will need.
-    pub(crate) fn job(
-        &self,
-        question: &Question,
-        context: Map<String, Json>,
-    ) -> Result<(Job, Vec<(PathBuf, Artifact)>), Failure> {
+    pub(crate) fn job(&self, question: &Question, context: Map<String, Json>) -> Result<(Job, Vec<Origin>), Failure> {
         let step = &question.planned.step;
         let mut origins = Vec::new();
         let mut inputs = IndexMap::new();
@@ -147,7 +147,7 @@ impl Session {
         &self,
         question: &Question,
         context: &Map<String, Json>,
-        origins: &mut Vec<(PathBuf, Artifact)>,
+        origins: &mut Vec<Origin>,
     ) -> Result<Work, Failure> {
         let step = &question.planned.step;
         if let Some(name) = &step.uses {
@@ -163,15 +163,29 @@ impl Session {
             expr::render(step.run.as_deref().unwrap_or_default(), context, Quote::Shell).map_err(bad_template)?;
         let (env, secrets) = plan::environment(step, context).map_err(bad_template)?;
         let mut code = BTreeMap::new();
+        let mut files = Vec::new();
         for written in &step.code {
             let path = self.project.path(written);
             let artifact = self.hash(&path)?;
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            origins.push((path, artifact));
+            files.push((path, artifact));
             code.insert(name, artifact);
         }
         let python = step.python.as_ref().map(|python| self.python_leaf(python)).transpose()?;
-        Ok(Work::Process { script, env, secrets, code, python, platform: self.platform.to_string() })
+        let tools = self.tools_for(step, &script, &files)?;
+        origins.extend(files);
+        Ok(Work::Process {
+            script,
+            env,
+            secrets,
+            code,
+            python,
+            tools,
+            system: self.system.clone(),
+            network: step.network.unwrap_or(true),
+            sandbox: step.sandbox != Some(Switch::Off),
+            platform: self.platform.to_string(),
+        })
     }
 
     fn python_leaf(&self, python: &flowrun_core::lang::written::Python) -> Result<PythonLeaf, Failure> {
@@ -185,7 +199,7 @@ impl Session {
         &self,
         reference: &Reference,
         upstream: &IndexMap<String, Upstream>,
-        origins: &mut Vec<(PathBuf, Artifact)>,
+        origins: &mut Vec<Origin>,
     ) -> Result<Input, Failure> {
         let (artifact, file) = match &reference.target {
             Target::Source(name) => match self.source(name)? {
@@ -253,7 +267,7 @@ impl Session {
         Ok(joined.artifact())
     }
 
-    fn look_up(&self, question: &Question, job: Job, origins: Vec<(PathBuf, Artifact)>) -> Looked {
+    fn look_up(&self, question: &Question, job: Job, origins: Vec<Origin>) -> Looked {
         let manifest = job.manifest();
         let key = manifest.key();
         let resumed = question.resumed.as_ref();

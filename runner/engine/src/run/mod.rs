@@ -10,8 +10,11 @@ mod execute;
 mod explain;
 mod look;
 mod publish;
+mod refused;
 mod resume;
+mod room;
 mod session;
+mod shell;
 mod stop;
 
 use std::collections::BTreeSet;
@@ -21,6 +24,7 @@ use std::time::Instant;
 
 use flowrun_core::event::{Counts, Event, FORMAT, RunOutcome, Stamped};
 use flowrun_core::lang::finding::did_you_mean;
+use flowrun_core::lang::written::{Step, Switch};
 use flowrun_core::outcome::Failure;
 use flowrun_core::plan::Plan;
 use flowrun_core::schedule::{Machine, Need, NodeId, Scheduler};
@@ -32,6 +36,7 @@ pub use stop::Stop;
 
 use crate::fetch::{Cache, Platform};
 use crate::lockfile::{LockError, Lockfile};
+use crate::process;
 use crate::project::Project;
 use crate::store::{RunRecord, Store, StoreError};
 use driver::{Driver, Wishes};
@@ -172,6 +177,7 @@ pub async fn run(project: &Project, options: Options, report: &mut dyn Report, s
     }
     notes.into_iter().for_each(|event| driver.emit(event));
     warn_of_large_steps(&plan, machine).into_iter().for_each(|event| driver.emit(event));
+    warn_of_no_sandbox(&plan, process::sandbox_missing()).into_iter().for_each(|event| driver.emit(event));
     let (outcome, counts) = driver.drive().await;
     let mut results = Vec::new();
     if !options.dry_run {
@@ -290,4 +296,15 @@ fn warn_of_large_steps(plan: &Plan, machine: Machine) -> Vec<Event> {
             text: format!("step `{}` asks for more than this machine has: it runs alone, with what there is", step.id),
         })
         .collect()
+}
+
+/// Once a run, where its steps count on a sandbox that is not there.
+fn warn_of_no_sandbox(plan: &Plan, missing: Option<&str>) -> Option<Event> {
+    let counts_on_it = |step: &Step| step.run.is_some() && step.sandbox != Some(Switch::Off);
+    let why = missing.filter(|_| plan.steps.iter().any(|planned| counts_on_it(&planned.step)))?;
+    let text = format!(
+        "`run` steps have no sandbox here: {why}. They can read files that they do not declare, which no key holds: a \
+         cached result may then be a stale one. Results that are made so are marked"
+    );
+    Some(Event::Warned { text })
 }
