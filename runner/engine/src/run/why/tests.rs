@@ -65,7 +65,7 @@ fn json_is_compared_as_it_was_written() {
             r#""a line of thirty characters, or so\ntwo""#,
             r#""a line of thirty characters, or so\n2""#
         ),
-        ["@@ -1,2 +1,2 @@", " one", "-two", "+2"]
+        ["@@ -1,2 +1,2 @@", " a line of thirty characters, or so", "-two", "+2"]
     );
     let (old, new) =
         (r#"{"a":1,"b":[1,2],"long":"01234567890123456789"}"#, r#"{"a":1,"b":[1,3],"long":"01234567890123456789"}"#);
