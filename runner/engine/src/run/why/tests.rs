@@ -35,7 +35,7 @@ impl Bed {
     }
 
     fn told(&self, old: &Artifact, new: &Artifact, origins: &[(PathBuf, Artifact)]) -> Vec<String> {
-        Bytes { store: &self.store, origins }.contents(old, new)
+        Bytes { store: &self.store, origins, told: &Told::default() }.contents(old, new)
     }
 }
 
@@ -55,6 +55,21 @@ fn a_text_that_can_be_shown_whole_needs_no_detail_and_a_longer_one_gets_a_diff()
     );
     let (old, new) = (format!("echo {} a", "x".repeat(40)), format!("echo {} b", "x".repeat(40)));
     assert_eq!(text("run", &old, &new), ["@@ -1 +1 @@".to_owned(), format!("-{old}"), format!("+{new}")]);
+}
+
+#[test]
+fn a_long_text_that_is_new_or_gone_is_told_whole() {
+    let bed = bed();
+    let told = Told::default();
+    let bytes = Bytes { store: &bed.store, origins: &[], told: &told };
+    let long = Some(Leaf::Text("x".repeat(SHORT + 1)));
+    let come = bytes.detail(&Difference { leaf: "env.A".into(), old: None, new: long.clone() });
+    assert_eq!(come, ["@@ -0,0 +1 @@".to_owned(), format!("+{}", "x".repeat(SHORT + 1))]);
+    let gone = bytes.detail(&Difference { leaf: "env.A".into(), old: long, new: None });
+    assert_eq!(gone, ["@@ -1 +0,0 @@".to_owned(), format!("-{}", "x".repeat(SHORT + 1))]);
+    assert!(
+        bytes.detail(&Difference { leaf: "env.A".into(), old: None, new: Some(Leaf::Text("3".into())) }).is_empty()
+    );
 }
 
 #[test]
