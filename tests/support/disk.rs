@@ -18,7 +18,10 @@ impl Disk {
 
     /// Changes how it is mounted: `ro`, `rw`, `size=64m`.
     pub fn again(&self, options: &str) {
-        assert!(mount(&["-o", &format!("remount,{options}")], &self.place), "cannot mount again with {options}");
+        // The kernel lets go of the files of sandboxed processes only some time after their end, and calls the disk busy until then.
+        super::wait_for(&format!("a disk mounted again with {options}"), || {
+            mount(&["-o", &format!("remount,{options}")], &self.place)
+        });
     }
 }
 
