@@ -132,10 +132,7 @@ impl Error {
 /// Whose fault it is that a run could not begin.
 fn of_run(error: &RunError) -> Exit {
     match error {
-        RunError::NothingToResume(_)
-        | RunError::OtherProfile { .. }
-        | RunError::UnknownStep { .. }
-        | RunError::Unknown { .. } => Exit::Usage,
+        RunError::Resume(_) | RunError::UnknownStep { .. } | RunError::Unknown { .. } => Exit::Usage,
         RunError::Prepare(failure) => match failure.kind {
             FailureKind::Interrupted => Exit::Interrupted,
             FailureKind::Timeout => Exit::Timeout,

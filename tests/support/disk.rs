@@ -18,8 +18,8 @@ impl Disk {
 
     /// Changes how it is mounted: `ro`, `rw`, `size=64m`.
     pub fn again(&self, options: &str) {
-        // The kernel lets go of the files of sandboxed processes only some time after their end, and calls the disk busy until then.
-        super::wait_for(&format!("a disk mounted again with {options}"), || {
+        // The kernel lets go of the folders that a sandbox named a moment after the last process in it has ended.
+        super::wait_for(&format!("mounting again with {options}"), || {
             mount(&["-o", &format!("remount,{options}")], &self.place)
         });
     }

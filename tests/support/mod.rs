@@ -12,6 +12,7 @@
     reason = "each test program uses its own part"
 )]
 
+pub mod background;
 pub mod compare;
 pub mod disk;
 pub mod files;

@@ -10,15 +10,20 @@ use flowrun_core::artifact::{Artifact, Mode, Tree};
 use flowrun_core::digest::Digest;
 use flowrun_core::event::{Output, Reason};
 use flowrun_core::expr::{self, BadTemplate, Quote};
-use flowrun_core::key::{Content, Difference, Input, Job, Leaf, Manifest, PythonLeaf, Work};
+use flowrun_core::key::{Content, Input, Job, Manifest, PythonLeaf, Work};
 use flowrun_core::lang::reference::{Reference, Target};
+use flowrun_core::lang::written::Switch;
 use flowrun_core::outcome::{Failure, FailureKind};
 use flowrun_core::plan::{self, Instance, Planned};
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
 
+use super::resume::Kept;
 use super::session::Session;
-use crate::store::{Change, Lookup, StoreError, StoredEntry};
+use crate::store::{Lookup, StoreError, StoredEntry, StoredOutput};
+
+/// A file or folder of the workspace, and what it held when it was looked at.
+pub(crate) type Origin = (PathBuf, Artifact);
 
 /// What a step made and gave.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -49,14 +54,14 @@ pub(crate) struct Question {
     /// Steps before it that a plan knows would run.
     pub(crate) pending: Vec<String>,
     pub(crate) forced: bool,
-    /// The key it had in the run that is taken up.
-    pub(crate) resumed: Option<Digest>,
+    /// What it had in the run that is taken up.
+    pub(crate) resumed: Option<Kept>,
 }
 
 /// What looking found.
 pub(crate) enum Looked {
-    /// The result is there.
-    Hit(Box<StoredEntry>),
+    /// The result is there; and how the step differs from what it was in the run that is taken up, where it does.
+    Hit(Box<StoredEntry>, Option<Vec<Reason>>),
     /// It must run.
     Miss(Box<Missed>),
     /// Its condition is false.
@@ -77,8 +82,12 @@ pub(crate) struct Missed {
     pub(crate) manifest: Manifest,
     pub(crate) job: Job,
     /// Files of the workspace whose bytes the store may not hold yet.
-    pub(crate) origins: Vec<(PathBuf, Artifact)>,
+    pub(crate) origins: Vec<Origin>,
     pub(crate) reasons: Vec<Reason>,
+    /// How it differs from what it was in the run that is taken up, where it does.
+    pub(crate) since: Option<Vec<Reason>>,
+    /// Whether a result that another run makes would do.
+    pub(crate) may_be_shared: bool,
 }
 
 impl Session {
@@ -95,13 +104,10 @@ impl Session {
             return Ok(Looked::After(question.pending.clone()));
         }
         let planned = &question.planned;
-        let mut context = plan::context(&self.params, &values_of(&question.upstream));
+        let context = self.context(question);
         if planned.is_fan_out() && question.instance.is_none() {
             let instances = plan::instances(&planned.step, &context).map_err(bad_template)?;
             return Ok(Looked::Fan(instances));
-        }
-        if let Some(instance) = &question.instance {
-            context.extend(instance.names.clone());
         }
         let admitted = plan::admits(&planned.step, &context).map_err(bad_template)?;
         match (&planned.step.fail, admitted) {
@@ -120,12 +126,17 @@ impl Session {
         Ok(self.look_up(question, job, origins))
     }
 
+    /// What the step's templates see.
+    pub(crate) fn context(&self, question: &Question) -> Map<String, Json> {
+        let mut context = plan::context(&self.params, &values_of(&question.upstream));
+        if let Some(instance) = &question.instance {
+            context.extend(instance.names.clone());
+        }
+        context
+    }
+
     /// The rendered step, and the workspace files whose bytes it will need.
-    pub(crate) fn job(
-        &self,
-        question: &Question,
-        context: Map<String, Json>,
-    ) -> Result<(Job, Vec<(PathBuf, Artifact)>), Failure> {
+    pub(crate) fn job(&self, question: &Question, context: Map<String, Json>) -> Result<(Job, Vec<Origin>), Failure> {
         let step = &question.planned.step;
         let mut origins = Vec::new();
         let mut inputs = IndexMap::new();
@@ -142,7 +153,7 @@ impl Session {
         &self,
         question: &Question,
         context: &Map<String, Json>,
-        origins: &mut Vec<(PathBuf, Artifact)>,
+        origins: &mut Vec<Origin>,
     ) -> Result<Work, Failure> {
         let step = &question.planned.step;
         if let Some(name) = &step.uses {
@@ -158,15 +169,29 @@ impl Session {
             expr::render(step.run.as_deref().unwrap_or_default(), context, Quote::Shell).map_err(bad_template)?;
         let (env, secrets) = plan::environment(step, context).map_err(bad_template)?;
         let mut code = BTreeMap::new();
+        let mut files = Vec::new();
         for written in &step.code {
             let path = self.project.path(written);
             let artifact = self.hash(&path)?;
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            origins.push((path, artifact));
+            files.push((path, artifact));
             code.insert(name, artifact);
         }
         let python = step.python.as_ref().map(|python| self.python_leaf(python)).transpose()?;
-        Ok(Work::Process { script, env, secrets, code, python, platform: self.platform.to_string() })
+        let tools = self.tools_for(step, &script, &files)?;
+        origins.extend(files);
+        Ok(Work::Process {
+            script,
+            env,
+            secrets,
+            code,
+            python,
+            tools,
+            system: self.system.clone(),
+            network: step.network.unwrap_or(true),
+            sandbox: step.sandbox != Some(Switch::Off),
+            platform: self.platform.to_string(),
+        })
     }
 
     fn python_leaf(&self, python: &flowrun_core::lang::written::Python) -> Result<PythonLeaf, Failure> {
@@ -180,7 +205,7 @@ impl Session {
         &self,
         reference: &Reference,
         upstream: &IndexMap<String, Upstream>,
-        origins: &mut Vec<(PathBuf, Artifact)>,
+        origins: &mut Vec<Origin>,
     ) -> Result<Input, Failure> {
         let (artifact, file) = match &reference.target {
             Target::Source(name) => match self.source(name)? {
@@ -248,97 +273,69 @@ impl Session {
         Ok(joined.artifact())
     }
 
-    fn look_up(&self, question: &Question, job: Job, origins: Vec<(PathBuf, Artifact)>) -> Looked {
+    fn look_up(&self, question: &Question, job: Job, origins: Vec<Origin>) -> Looked {
         let manifest = job.manifest();
         let key = manifest.key();
-        let kept_by_resume = question.resumed == Some(key);
-        let uncached = question.planned.step.cache == Some(false) && !kept_by_resume;
+        let resumed = question.resumed.as_ref();
+        let since = resumed.filter(|kept| kept.key != key).map(|kept| self.since(kept, &manifest, &origins));
+        let cached = question.planned.step.cache != Some(false);
         let mut reasons = Vec::new();
-        if question.forced && !kept_by_resume {
+        if question.forced {
             reasons.push(Reason::Forced);
-        } else if uncached {
-            reasons.push(Reason::Uncached);
         } else {
+            match resumed.filter(|kept| kept.key == key).map(|kept| self.keep(kept, &manifest)) {
+                Some(Ok(entry)) => return Looked::Hit(Box::new(entry), since),
+                Some(Err(problem)) => reasons.push(Reason::Damaged { problem }),
+                None if !cached => reasons.push(Reason::Uncached),
+                None => {}
+            }
+        }
+        if cached && !question.forced {
             match self.store.load_entry(&key) {
-                Ok(Lookup::Hit(entry)) => return Looked::Hit(Box::new(entry)),
+                Ok(Lookup::Hit(entry)) => return Looked::Hit(Box::new(entry), since),
                 Ok(Lookup::Damaged(problem)) => reasons.push(Reason::Damaged { problem }),
-                Ok(Lookup::Absent) => reasons = self.why(&question.label, &manifest),
+                Ok(Lookup::Absent) if reasons.is_empty() => {
+                    reasons = self.why(&question.label, &manifest, &origins);
+                }
+                Ok(Lookup::Absent) => {}
                 Err(error) => reasons.push(Reason::Damaged { problem: error.to_string() }),
             }
         }
-        Looked::Miss(Box::new(Missed { key, manifest, job, origins, reasons }))
+        let may_be_shared = cached && !question.forced;
+        Looked::Miss(Box::new(Missed { key, manifest, job, origins, reasons, since, may_be_shared }))
     }
 
-    /// Why there is no result under this manifest: what differs from the nearest earlier one.
-    fn why(&self, label: &str, manifest: &Manifest) -> Vec<Reason> {
-        let Some((_, nearest)) = self.nearest(label, manifest, None) else { return vec![Reason::New] };
-        let reasons = self.differences(manifest, &nearest);
-        if reasons.is_empty() { vec![Reason::Damaged { problem: "its stored result is gone".into() }] } else { reasons }
-    }
-
-    /// What differs between a manifest and an earlier one, the most telling first.
-    pub(crate) fn differences(&self, manifest: &Manifest, earlier: &Manifest) -> Vec<Reason> {
-        let mut differences = manifest.differences(earlier);
-        differences.sort_by_key(|difference| leaf_rank(&difference.leaf));
-        differences.into_iter().map(|difference| self.changed(difference)).collect()
-    }
-
-    /// The earlier result of this step, other than `but`, with the fewest differences; the newest of several.
-    pub(crate) fn nearest(
-        &self,
-        label: &str,
-        manifest: &Manifest,
-        but: Option<Digest>,
-    ) -> Option<(StoredEntry, Manifest)> {
-        let keys = self.store.latest_for(&self.tag(label)).unwrap_or_default();
-        keys.iter()
-            .filter(|key| Some(**key) != but)
-            .filter_map(|key| self.store.peek_entry(key).ok().flatten())
-            .filter_map(|entry| {
-                let earlier: Manifest = serde_json::from_value(entry.manifest.clone()).ok()?;
-                Some((entry, earlier))
-            })
-            .min_by_key(|(_, earlier)| manifest.differences(earlier).len())
-    }
-
-    fn changed(&self, difference: Difference) -> Reason {
-        let detail = match (&difference.old, &difference.new) {
-            (Some(Leaf::Content(old)), Some(Leaf::Content(new)))
-                if old.mode == Mode::Folder && new.mode == Mode::Folder =>
-            {
-                self.store.diff(old, new, MOST_FILES_NAMED + 1).map(|changes| files_of(&changes)).unwrap_or_default()
+    /// What a step had in the run that is taken up, as that run had it; or why it cannot be had.
+    fn keep(&self, kept: &Kept, manifest: &Manifest) -> Result<StoredEntry, String> {
+        let outputs = kept.outputs.iter().map(|(name, output)| (name.clone(), StoredOutput::of(output))).collect();
+        // What is stored may be another run's by now. That it was used counts all the same, for gc.
+        if let Ok(Lookup::Hit(entry)) = self.store.load_entry(&kept.key)
+            && (&entry.outputs, &entry.values) == (&outputs, &kept.values)
+        {
+            return Ok(entry);
+        }
+        for (name, output) in &kept.outputs {
+            if !self.store.has_all(&output.artifact).unwrap_or(false) {
+                return Err(format!("what run {} made as `{name}` is gone or damaged", kept.from));
             }
-            (Some(Leaf::Text(old)), Some(Leaf::Text(new))) if old.contains('\n') || new.contains('\n') => {
-                lines_of(old, new)
-            }
-            _ => Vec::new(),
-        };
-        Reason::Changed { difference, detail }
+        }
+        Ok(StoredEntry {
+            key: kept.key,
+            manifest: serde_json::to_value(manifest).unwrap_or_default(),
+            outputs,
+            values: kept.values.clone(),
+            run: kept.from.clone(),
+            took_ms: kept.took_ms,
+            created_unix_ms: super::now_ms(),
+        })
     }
-}
 
-/// Files named in a reason; more would hide the reason itself.
-const MOST_FILES_NAMED: usize = 5;
-
-fn files_of(changes: &[Change]) -> Vec<String> {
-    let mut lines: Vec<String> = changes.iter().take(MOST_FILES_NAMED).map(Change::to_string).collect();
-    if changes.len() > MOST_FILES_NAMED {
-        lines.push("and more".to_owned());
+    /// How a step differs from what it was in the run that is taken up; nothing where that is not known any more.
+    fn since(&self, kept: &Kept, manifest: &Manifest, origins: &[Origin]) -> Vec<Reason> {
+        let earlier = self.store.peek_entry(&kept.key).ok().flatten();
+        let earlier = earlier.and_then(|entry| serde_json::from_value::<Manifest>(entry.manifest).ok());
+        earlier.map(|earlier| self.differences(manifest, &earlier, origins)).unwrap_or_default()
     }
-    lines
-}
-
-/// Lines that only one of two texts has, as `- old` and `+ new`.
-fn lines_of(old: &str, new: &str) -> Vec<String> {
-    let gone = old.lines().filter(|line| !new.lines().any(|other| other == *line)).map(|line| format!("- {line}"));
-    let come = new.lines().filter(|line| !old.lines().any(|other| other == *line)).map(|line| format!("+ {line}"));
-    gone.chain(come).take(2 * MOST_FILES_NAMED).collect()
-}
-
-/// What tells most comes first.
-fn leaf_rank(leaf: &str) -> usize {
-    let order = ["input.", "code.", "run", "with.", "onnx.", "env.", "plugin", "python"];
-    order.iter().position(|prefix| leaf.starts_with(prefix)).unwrap_or(order.len())
 }
 
 /// A source, resolved.
