@@ -144,7 +144,7 @@ steps:
         assert!(told.stderr.contains(text), "`{text}` is not in\n{}", told.stderr);
     }
     assert_eq!(bed.marks(), ["free"]);
-    bed.flowrun(&["logs", "@latest", "bad"]).ok().says("one\ntwo went wrong");
+    bed.flowrun(&["logs", "@latest", "bad"]).ok().says("one\n").says("two went wrong\n");
     let artifacts = bed.flowrun(&["artifacts", "@latest", "--json"]).ok().json();
     assert_eq!(artifacts["steps"]["bad"]["state"], "failed", "{artifacts}");
 }
