@@ -63,7 +63,7 @@ fn exactly_what_must_run_does_and_the_plan_says_so() {
             "the script",
             |bed| bed.write("p.yaml", &bed.read("p.yaml").replace("echo hello", "echo goodbye")),
             &["other"],
-            &["+ echo goodbye"],
+            &["+echo goodbye"],
         ),
         (
             "a variable",

@@ -52,8 +52,16 @@ pub(crate) fn out_width() -> Option<usize> {
 
 /// Writes lines of data, cut to the terminal where it is one.
 pub(crate) fn lines(lines: &[Line]) -> Result<(), Error> {
+    write(lines, out_width())
+}
+
+/// Writes lines of data whole: what a terminal has no room for goes on in its next row.
+pub(crate) fn whole_lines(lines: &[Line]) -> Result<(), Error> {
+    write(lines, None)
+}
+
+fn write(lines: &[Line], width: Option<usize>) -> Result<(), Error> {
     let colour = out_is_coloured();
-    let width = out_width();
     let mut out = io::stdout().lock();
     for line in lines {
         let painted = match width {

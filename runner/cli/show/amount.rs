@@ -20,18 +20,7 @@ pub(crate) fn elapsed(ms: u64) -> String {
 
 /// Bytes in decimal units: `812 B`, `3.4 kB`, `12 MB`.
 pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
-    if bytes < 1000 {
-        return format!("{bytes} B");
-    }
-    let mut value = bytes as f64 / 1000.0;
-    let mut unit = 0;
-    // 999.5 would be shown as 1000.
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    if value < 9.95 { format!("{value:.1} {}", UNITS[unit]) } else { format!("{value:.0} {}", UNITS[unit]) }
+    flowrun_core::artifact::size_text(bytes)
 }
 
 /// How long ago: `just now`, `5 min ago`, `3 h ago`, `2 days ago`.

@@ -18,6 +18,8 @@ pub(crate) enum Tone {
     Good,
     /// Went wrong.
     Bad,
+    /// Was there and is not.
+    Gone,
     /// Deserves a look.
     Warn,
     /// At work.
@@ -31,6 +33,7 @@ impl Tone {
             Self::Dim => Style::new().dimmed(),
             Self::Strong => Style::new().bold(),
             Self::Good => AnsiColor::Green.on_default(),
+            Self::Gone => AnsiColor::Red.on_default(),
             Self::Bad => AnsiColor::Red.on_default().bold(),
             Self::Warn => AnsiColor::Yellow.on_default(),
             Self::Busy => AnsiColor::Cyan.on_default(),

@@ -1,17 +1,35 @@
 //! Why a step runs or does not, in words.
 
+use flowrun_core::artifact::Mode;
 use flowrun_core::event::{Reason, Skip};
 use flowrun_core::key::{Difference, Leaf};
+
+use super::line::{Line, Tone};
 
 /// The longest value of a leaf that is shown whole.
 const LONGEST: usize = 32;
 
-/// All reasons in one line: the first, and how many more there are.
+/// Leaves named behind the first reason; more would push it out of the line.
+const MOST_NAMED: usize = 3;
+
+/// All reasons in one line: the first, and the leaves of the others.
 pub(crate) fn line(reasons: &[Reason]) -> String {
     match reasons {
         [] => String::new(),
         [only] => one(only),
-        [first, rest @ ..] => format!("{} (and {} more)", one(first), rest.len()),
+        [first, rest @ ..] => {
+            let leaf = |reason: &Reason| match reason {
+                Reason::Changed { difference, .. } => Some(difference.leaf.clone()),
+                _ => None,
+            };
+            let named: Vec<String> = rest.iter().filter_map(leaf).take(MOST_NAMED).collect();
+            let more = match rest.len() - named.len() {
+                0 => String::new(),
+                more if named.is_empty() => format!("{more} more"),
+                more => format!(" and {more} more"),
+            };
+            format!("{}; also {}{more}", one(first), named.join(", "))
+        }
     }
 }
 
@@ -35,62 +53,166 @@ pub(crate) fn detail(reason: &Reason) -> &[String] {
     }
 }
 
+/// What else is known about a reason, styled: a diff in its colours.
+pub(crate) fn detail_lines(reason: &Reason) -> impl Iterator<Item = Line> {
+    detail(reason).iter().map(|text| diff_line(text))
+}
+
+/// A line of a diff, or about a file.
+pub(crate) fn diff_line(text: &str) -> Line {
+    let tone = match text.as_bytes() {
+        [b'@', b'@', ..] => Tone::Busy,
+        [b'-', ..] => Tone::Gone,
+        [b'+', ..] => Tone::Good,
+        _ => Tone::Dim,
+    };
+    Line::new().with(tone, text)
+}
+
+/// The leaf, and what it was and is; for a long one the first place that differs.
 fn changed(difference: &Difference, detail: &[String]) -> String {
     let leaf = &difference.leaf;
-    if let (Some(old), Some(new)) = (&difference.old, &difference.new) {
-        if let (Some(old), Some(new)) = (brief(old), brief(new)) {
+    let (old, new) = match (&difference.old, &difference.new) {
+        (Some(old), Some(new)) => (old, new),
+        (None, Some(new)) => return format!("{leaf} is new: {}", brief(new)),
+        (Some(old), None) => return format!("{leaf} is gone: {}", brief(old)),
+        (None, None) => return format!("{leaf} changed"),
+    };
+    if leaf.starts_with("tool.") {
+        return format!("{leaf} is another program: {} → {}", program(old), program(new));
+    }
+    match (old, new) {
+        (Leaf::Content(old), Leaf::Content(new)) if old.digest == new.digest && old.mode != new.mode => {
+            let now = if new.mode == Mode::Executable { "executable now" } else { "no longer executable" };
+            return format!("{leaf} is {now}");
+        }
+        (Leaf::Text(old), Leaf::Text(new)) if is_short(old) && is_short(new) => {
             return format!("{leaf}: {old} → {new}");
         }
-        return match detail {
-            [] => match excerpts(old, new) {
-                Some((old, new)) => format!("{leaf}: {old} → {new}"),
-                None => format!("{leaf} changed"),
-            },
-            [only] => format!("{leaf}: {only}"),
-            [first, rest @ ..] => format!("{leaf}: {first} (and {} more)", rest.len()),
-        };
+        (Leaf::Text(old), Leaf::Text(new)) if is_line(old) && is_line(new) && detail.is_empty() => {
+            let (old, new) = excerpts(&shortened(old), &shortened(new));
+            return format!("{leaf}: {old} → {new}");
+        }
+        _ => {}
     }
-    let now = difference.new.as_ref().or(difference.old.as_ref()).and_then(brief);
-    let what = if difference.new.is_some() { "is new" } else { "is gone" };
-    match now {
-        Some(value) => format!("{leaf} {what}: {value}"),
-        None => format!("{leaf} {what}"),
+    match detail {
+        [] => format!("{leaf}: {} → {}", brief(old), brief(new)),
+        [first, ..] if first.starts_with("@@ ") => format!("{leaf}: {}", first_change(detail)),
+        [first, rest @ ..] => {
+            // A diff below a lone file is not one more.
+            match rest.iter().take_while(|line| !line.starts_with("@@ ")).count() {
+                0 => format!("{leaf}: {first}"),
+                more => format!("{leaf}: {first} (and {more} more)"),
+            }
+        }
     }
 }
 
-/// A text that says something in one short line; contents say nothing by their digest.
-fn brief(leaf: &Leaf) -> Option<&str> {
+/// The first line that a diff changes, old and new, and how many more there are.
+fn first_change(diff: &[String]) -> String {
+    let is_change = |line: &&String| line.starts_with(['-', '+']);
+    let all = diff.iter().filter(is_change).count();
+    let mut from = diff.iter().skip_while(|line| !is_change(line)).peekable();
+    let gone = from.peek().and_then(|line| line.strip_prefix('-'));
+    let come = from.find(|line| !line.starts_with(['-', '\\'])).and_then(|line| line.strip_prefix('+'));
+    let (told, shown) = match (gone, come) {
+        (Some(gone), Some(come)) => {
+            let (old, new) = excerpts(&shortened(gone.trim()), &shortened(come.trim()));
+            (2, format!("{old} → {new}"))
+        }
+        (Some(gone), None) => (1, format!("- {}", clip(gone.trim()))),
+        (None, Some(come)) => (1, format!("+ {}", clip(come.trim()))),
+        (None, None) => (0, "changed".to_owned()),
+    };
+    match all - told {
+        0 => shown,
+        1 => format!("{shown} (and 1 more line)"),
+        more => format!("{shown} (and {more} more lines)"),
+    }
+}
+
+/// Whether the line of a reason shows this line of its diff whole.
+pub(crate) fn is_told(line: &str) -> bool {
+    line.starts_with(['-', '+']) && line[1..].trim().chars().count() <= LONGEST
+}
+
+/// A value in a few words: a text cut, a content by its size and the beginning of its digest.
+fn brief(leaf: &Leaf) -> String {
     match leaf {
-        Leaf::Text(text) if !text.contains('\n') && text.chars().count() <= LONGEST && !is_digest(text) => Some(text),
-        _ => None,
+        Leaf::Text(text) if is_line(text) => clip(&shortened(text)),
+        Leaf::Text(text) => {
+            let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            format!("{} … ({} lines)", clip(first.trim()), text.lines().count())
+        }
+        Leaf::Content(artifact) if artifact.mode == Mode::Folder => format!("folder {}", artifact.brief()),
+        Leaf::Content(artifact) => artifact.brief(),
     }
 }
 
-/// What differs between two long texts, with the words around it, where it is one place.
-fn excerpts(old: &Leaf, new: &Leaf) -> Option<(String, String)> {
-    let (Leaf::Text(old), Leaf::Text(new)) = (old, new) else { return None };
-    if is_digest(old) || is_digest(new) {
-        return None;
+/// A program by the beginning of its digest.
+fn program(leaf: &Leaf) -> String {
+    match leaf {
+        Leaf::Content(artifact) => artifact.digest.short(),
+        Leaf::Text(text) => shortened(text),
     }
+}
+
+fn is_line(text: &str) -> bool {
+    !text.contains('\n')
+}
+
+fn is_short(text: &str) -> bool {
+    is_line(text) && text.chars().count() <= LONGEST && shortened(text) == text
+}
+
+fn clip(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+/// Digits of a digest that a person needs to tell two apart, as `Digest::short` gives them.
+const DIGITS: usize = 10;
+
+/// The text with digests cut: their digits tell people nothing.
+fn shortened(text: &str) -> String {
+    let is_hex = |c: char| c.is_ascii_hexdigit();
+    let mut told = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find(is_hex) {
+        let end = rest[start..].find(|c| !is_hex(c)).map_or(rest.len(), |length| start + length);
+        let kept = if end - start == 64 { start + DIGITS } else { end };
+        told.push_str(&rest[..kept]);
+        rest = &rest[end..];
+    }
+    told + rest
+}
+
+/// What differs between two lines, with the words around it, cut where it is long.
+fn excerpts(old: &str, new: &str) -> (String, String) {
     let (old, new): (Vec<char>, Vec<char>) = (old.chars().collect(), new.chars().collect());
+    if old.len().max(new.len()) <= LONGEST {
+        return (old.iter().collect(), new.iter().collect());
+    }
     let shorter = old.len().min(new.len());
     let same = |(a, b): &(&char, &char)| a == b;
     let before = old.iter().zip(&new).take_while(same).count();
     let after = old.iter().rev().zip(new.iter().rev()).take(shorter - before).take_while(same).count();
-    // Whole words: back to the last blank before the difference, on to the first blank after it.
-    let start = old[..before].iter().rposition(|c| c.is_whitespace()).map_or(0, |blank| blank + 1);
-    let words = |text: &[char]| -> Option<String> {
+    // Whole words: back to the last blank before the difference, on to the first blank after it. A word that is itself long is
+    // begun a little before the difference.
+    let blank = old[..before].iter().rposition(|c| c.is_whitespace()).map_or(0, |blank| blank + 1);
+    let start = blank.max(before.saturating_sub(LONGEST / 2));
+    let words = |text: &[char]| -> String {
         let end = text.len() - after;
         let end = text[end..].iter().position(|c| c.is_whitespace()).map_or(text.len(), |blank| end + blank);
-        let part: String = text[start..end.max(start)].iter().collect();
-        let (head, tail) = (if start > 0 { "…" } else { "" }, if end < text.len() { "…" } else { "" });
-        (end.saturating_sub(start) <= LONGEST && !part.contains('\n')).then(|| format!("{head}{part}{tail}"))
+        let part = &text[start..end.max(start)];
+        let cut = part.len() > LONGEST;
+        let shown: String = part.iter().take(LONGEST).collect();
+        let (head, tail) = (if start > 0 { "…" } else { "" }, if cut || end < text.len() { "…" } else { "" });
+        format!("{head}{shown}{tail}")
     };
-    Some((words(&old)?, words(&new)?))
-}
-
-fn is_digest(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    (words(&old), words(&new))
 }
 
 /// For whom a step waits that another run makes.
@@ -116,50 +238,13 @@ pub(crate) fn skip(why: &Skip) -> String {
     }
 }
 
-/// A leaf's value in one line: a long text by its first line and its size.
+/// A leaf's value in one line: a long text by its first line and its size, a content by its size and digest.
 pub(crate) fn leaf(leaf: &Leaf) -> String {
     match leaf {
-        Leaf::Text(text) if text.contains('\n') => {
-            let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-            format!("{} … ({} lines)", first.trim(), text.lines().count())
-        }
-        other => other.show(),
+        Leaf::Text(text) if is_line(text) => shortened(text),
+        other => brief(other),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn change(old: Option<&str>, new: Option<&str>, detail: &[&str]) -> Reason {
-        let leaf = |text: &str| Leaf::Text(text.to_owned());
-        let difference = Difference { leaf: "with.copies".into(), old: old.map(leaf), new: new.map(leaf) };
-        Reason::Changed { difference, detail: detail.iter().map(|line| (*line).to_owned()).collect() }
-    }
-
-    #[test]
-    fn a_reason_names_the_leaf_and_both_values_where_they_are_short() {
-        let long = "x".repeat(50);
-        let told = [
-            (vec![change(Some("3"), Some("4"), &[])], "with.copies: 3 → 4"),
-            (vec![change(None, Some("4"), &[])], "with.copies is new: 4"),
-            (vec![change(Some("3"), None, &[])], "with.copies is gone: 3"),
-            (vec![change(Some(&long), Some("4"), &[])], "with.copies changed"),
-            (
-                vec![change(
-                    Some("awk -v n=200 -v seed=1 'a long script'"),
-                    Some("awk -v n=1500 -v seed=1 'a long script'"),
-                    &[],
-                )],
-                "with.copies: …n=200… → …n=1500…",
-            ),
-            (vec![change(Some(&format!("{long} a")), Some(&format!("{long} a b")), &[])], "with.copies: …a → …a b"),
-            (vec![change(Some("a\nb"), Some("a\nc"), &["-b", "+c"])], "with.copies: -b (and 1 more)"),
-            (vec![Reason::New], "never ran here"),
-            (vec![Reason::Forced, Reason::Uncached], "forced (and 1 more)"),
-        ];
-        for (reasons, text) in told {
-            assert_eq!(line(&reasons), text);
-        }
-    }
-}
+mod tests;

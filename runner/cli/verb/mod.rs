@@ -15,6 +15,7 @@ mod plan;
 mod run;
 mod runs;
 mod schema;
+mod verify;
 
 use clap::{Parser, Subcommand};
 
@@ -45,6 +46,7 @@ pub(crate) enum Verb {
     Check(check::Check),
     Plan(plan::Plan),
     Explain(explain::Explain),
+    Verify(verify::Verify),
     Graph(graph::Graph),
     Runs(runs::Runs),
     Logs(logs::Logs),
@@ -65,6 +67,7 @@ impl Verb {
             Self::Check(verb) => verb.exec(),
             Self::Plan(verb) => verb.exec(),
             Self::Explain(verb) => verb.exec(),
+            Self::Verify(verb) => verb.exec(),
             Self::Graph(verb) => verb.exec(),
             Self::Runs(verb) => verb.exec(),
             Self::Logs(verb) => verb.exec(),

@@ -1,7 +1,10 @@
 //! `flowrun plan`: what would run, and why.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use flowrun_core::event::{Event, Reason, Stamped};
+use flowrun_core::lang::written::{Pipeline, Switch};
 use flowrun_engine::run::{self, Options, Report, Stop};
 
 use super::pipeline::{PipelineArgs, StepArgs};
@@ -26,8 +29,11 @@ pub(crate) struct Plan {
     json: bool,
 }
 
-/// The most lines of detail below a reason; `explain` shows all.
-const MOST_DETAIL: usize = 6;
+/// The most lines of detail below a step; `explain` shows all.
+const MOST_BELOW: usize = 12;
+
+/// The most lines of detail below one reason, so that a long one leaves room for the others.
+const MOST_DETAIL: usize = 8;
 
 #[derive(Default)]
 struct Listener {
@@ -71,7 +77,7 @@ impl Plan {
             for warning in &listener.warnings {
                 output::say_lines(&[Line::new().with(Tone::Warn, "warning").plain(": ").plain(warning)]);
             }
-            output::lines(&lines(&listener.story))?;
+            output::lines(&lines(&listener.story, &without_sandbox(&project.program.pipeline)))?;
         }
         // What is certain to fail is said now, also to the shell.
         let failures: Vec<_> = listener.story.failed().map(|(_, failing)| &failing.failure).collect();
@@ -83,7 +89,13 @@ impl Plan {
     }
 }
 
-fn lines(story: &Story) -> Vec<Line> {
+/// Steps that can see what no key holds.
+fn without_sandbox(pipeline: &Pipeline) -> BTreeSet<&str> {
+    let off = pipeline.steps.iter().filter(|(_, step)| step.run.is_some() && step.sandbox == Some(Switch::Off));
+    off.map(|(id, _)| id.as_str()).collect()
+}
+
+fn lines(story: &Story, open: &BTreeSet<&str>) -> Vec<Line> {
     let would = story.steps.values().filter(|step| matches!(step.phase, Phase::Queued)).count();
     let all = count(story.steps.len(), "step");
     let title = match would {
@@ -92,9 +104,14 @@ fn lines(story: &Story) -> Vec<Line> {
     };
     let mut lines = vec![Line::new().with(Tone::Strong, &story.pipeline).plain(": ").plain(title), Line::new()];
     let table = rows(story.steps.iter().map(|(name, step)| row(name, step)).collect());
-    for (line, step) in table.into_iter().zip(story.steps.values()) {
+    for (line, (name, step)) in table.into_iter().zip(&story.steps) {
         lines.push(Line::new().plain("  ").join(line));
-        lines.extend(step.reasons.iter().flat_map(more));
+        // An instance of a fan-out is `step[label]`.
+        if name.split('[').next().is_some_and(|id| open.contains(id)) {
+            lines
+                .push(Line::new().plain("    ").with(Tone::Warn, "sandbox: off").dim("  it can see what no key holds"));
+        }
+        lines.extend(below(step));
     }
     lines
 }
@@ -112,16 +129,37 @@ fn row(name: &str, step: &Step) -> Vec<Cell> {
     vec![cell(name_tone, name), cell(tone, word), cell(if word == "runs" { Tone::Plain } else { Tone::Dim }, why)]
 }
 
-/// Details that the reason's own line did not have room for.
-fn more(reason: &Reason) -> Vec<Line> {
-    let detail = reason::detail(reason);
-    let told = usize::from(detail.len() == 1);
-    let mut lines: Vec<Line> =
-        detail.iter().skip(told).take(MOST_DETAIL).map(|text| Line::new().plain("      ").dim(text)).collect();
-    if detail.len() > told + MOST_DETAIL {
-        lines.push(Line::new().dim(format!("      and {} more", grouped(detail.len() - told - MOST_DETAIL))));
+/// What the step's own line did not have room for: the first reason's detail, and every other reason with its own as far as that has room.
+fn below(step: &Step) -> Vec<Line> {
+    if !matches!(step.phase, Phase::Queued) {
+        return Vec::new();
+    }
+    let mut lines = Vec::new();
+    let (mut room, mut left_out) = (MOST_BELOW, 0);
+    for (index, reason) in step.reasons.iter().enumerate() {
+        if index > 0 {
+            lines.push(Line::new().plain("    ").plain(reason::one(reason)));
+        }
+        let detail: Vec<Line> = reason::detail_lines(reason).skip(told(reason)).collect();
+        let shown = detail.len().min(MOST_DETAIL).min(room);
+        room -= shown;
+        left_out += detail.len() - shown;
+        lines.extend(detail.into_iter().take(shown).map(|line| Line::new().plain("      ").join(line)));
+    }
+    if left_out > 0 {
+        let text = format!("      and {}; `flowrun explain` shows all", count(left_out, "more line"));
+        lines.push(Line::new().dim(text));
     }
     lines
+}
+
+/// How many lines of a reason's detail its own line has told: the first file of a folder, or a diff of one short line.
+fn told(reason: &Reason) -> usize {
+    match reason::detail(reason) {
+        [head, old, new] if head.starts_with("@@ ") && reason::is_told(old) && reason::is_told(new) => 3,
+        [first, ..] if !first.starts_with("@@ ") => 1,
+        _ => 0,
+    }
 }
 
 #[cfg(test)]
@@ -141,12 +179,14 @@ mod tests {
             (1, missed("augment", changed)),
             (2, missed("train", vec![Reason::After { steps: vec!["augment".into()] }])),
         ]);
-        let texts: Vec<String> = lines(&story).iter().map(|line| line.paint(false)).collect();
+        let texts: Vec<String> =
+            lines(&story, &BTreeSet::from(["train"])).iter().map(|line| line.paint(false)).collect();
         let expected = [
             "demo: 2 of 2 steps would run",
             "",
             "  augment  runs  with.copies: 3 → 4",
             "  train    runs  after augment",
+            "    sandbox: off  it can see what no key holds",
         ];
         assert_eq!(texts, expected);
     }

@@ -97,7 +97,7 @@ impl Run {
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Hears the signals that ask to stop: the first kindly, the second surely. Ends when the run is not to be waited for any longer.
-async fn listen(stop: Stop, stopping: Stopping) {
+pub(super) async fn listen(stop: Stop, stopping: Stopping) {
     let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
     let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = (signal(kinds[0]), signal(kinds[1]), signal(kinds[2]))
     else {

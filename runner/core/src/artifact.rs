@@ -52,6 +52,29 @@ pub struct Artifact {
     pub size: u64,
 }
 
+impl Artifact {
+    /// For people: how large it is, and enough of its digest to tell it from another: `12 kB 1a2b3c4d5e`.
+    pub fn brief(&self) -> String {
+        format!("{} {}", size_text(self.size), self.digest.short())
+    }
+}
+
+/// Bytes in decimal units: `812 B`, `3.4 kB`, `12 MB`.
+pub fn size_text(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1000.0;
+    let mut unit = 0;
+    // 999.5 would be shown as 1000.
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if value < 9.95 { format!("{value:.1} {}", UNITS[unit]) } else { format!("{value:.0} {}", UNITS[unit]) }
+}
+
 /// A folder: names to what they hold. Names are single path components, never `.`, `..`, or holding `/` or NUL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tree {

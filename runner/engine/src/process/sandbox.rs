@@ -17,6 +17,8 @@
 //! What Landlock cannot hide: that a path exists, and its size, times and mode (`stat`); and that is not in a key. What libraries and the kernel tell
 //! of the machine is not in a key either, but for the distribution and its release.
 //!
+//! A step of root loses the capabilities that would let it around all this: see [`KEPT`](rules).
+//!
 //! Other processes cannot be signalled or traced, nor sockets without a path be reached, where the kernel knows how (Landlock 6); sockets with
 //! a path from Landlock 9 on. Without a network the command is in a network of its own that has a loopback and nothing else.
 //!
@@ -52,7 +54,7 @@ pub(super) const LIBRARIES: [&str; 9] = [
 ];
 
 /// What libraries read of the machine: the loader's memory, names of users and hosts, certificates, fonts, headers, zones, the kernel's
-/// word on processors and memory. A process's own secrets are not in reach: the kernel shows those of other processes to nobody in a sandbox.
+/// word on processors and memory. Of other processes the kernel shows no environment and no memory to what is in a sandbox.
 pub(super) const MACHINE: [&str; 33] = [
     "/etc/ca-certificates",
     "/etc/crypto-policies",
@@ -156,7 +158,26 @@ mod rules {
         RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
     };
 
+    use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
+
     use super::{DEVICES, LIBRARIES, MACHINE, SHARED, Sandbox, gpus};
+
+    /// What root may still do in a sandbox: own files, change owners, and become other users. The others would let it look into other
+    /// processes (the kernel asks Landlock last there), load modules, mount.
+    const KEPT: CapabilitySet = CapabilitySet::CHOWN
+        .union(CapabilitySet::DAC_OVERRIDE)
+        .union(CapabilitySet::DAC_READ_SEARCH)
+        .union(CapabilitySet::FOWNER)
+        .union(CapabilitySet::FSETID)
+        .union(CapabilitySet::IPC_LOCK)
+        .union(CapabilitySet::KILL)
+        .union(CapabilitySet::NET_BIND_SERVICE)
+        .union(CapabilitySet::SETFCAP)
+        .union(CapabilitySet::SETGID)
+        .union(CapabilitySet::SETPCAP)
+        .union(CapabilitySet::SETUID)
+        .union(CapabilitySet::SYS_NICE)
+        .union(CapabilitySet::SYS_RESOURCE);
 
     /// The newest rights that are asked for where the kernel knows them.
     const NEWEST: ABI = ABI::V9;
@@ -206,12 +227,20 @@ mod rules {
         /// Takes the rules on, for this process and all that it starts. Allocates nothing where it goes well, so that it may stand
         /// between fork and exec.
         pub(in super::super) fn take_on(&mut self) -> io::Result<()> {
+            drop_capabilities();
             let rules = self.0.take().ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
             match rules.restrict_self() {
                 Ok(_) => Ok(()),
                 // The one kind of error that starting a process does not give.
                 Err(_) => Err(io::Error::from_raw_os_error(libc::EINVAL)),
             }
+        }
+    }
+
+    /// Takes from root, for all that is started from here on, what is not [`KEPT`]. Others have nothing to lose, and are refused.
+    fn drop_capabilities() {
+        for capability in CapabilitySet::all().difference(KEPT).iter() {
+            let _ = remove_capability_from_bounding_set(capability);
         }
     }
 

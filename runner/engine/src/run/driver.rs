@@ -95,6 +95,13 @@ impl Node {
     }
 }
 
+/// What a dry run found of a step, so that its job can be made again.
+pub(crate) struct Found {
+    pub(crate) manifest: Manifest,
+    pub(crate) cached: bool,
+    pub(crate) question: Question,
+}
+
 /// What a run is asked to do differently.
 pub(crate) struct Wishes {
     pub(crate) dry_run: bool,
@@ -235,10 +242,20 @@ impl<'a> Driver<'a> {
     }
 
     fn look(&mut self, id: NodeId) {
+        let question = self.question(id);
+        let (session, sender) = (self.session.clone(), self.sender.clone());
+        tokio::task::spawn_blocking(move || {
+            let looked = session.look(&question);
+            let _ = sender.blocking_send(Message::Looked(id, Box::new(looked)));
+        });
+    }
+
+    /// All that looking at a step needs to know.
+    fn question(&self, id: NodeId) -> Question {
         let node = &self.nodes[id.0];
         let planned = self.planned(id).clone();
         let (upstream, pending) = self.upstream(&planned);
-        let question = Question {
+        Question {
             label: node.label.clone(),
             instance: node.instance.clone(),
             upstream,
@@ -246,12 +263,7 @@ impl<'a> Driver<'a> {
             forced: self.wishes.forced.contains(&NodeId(node.planned)),
             resumed: self.wishes.resumed.as_ref().and_then(|run| run.steps.get(&node.label).cloned()),
             planned,
-        };
-        let (session, sender) = (self.session.clone(), self.sender.clone());
-        tokio::task::spawn_blocking(move || {
-            let looked = session.look(&question);
-            let _ = sender.blocking_send(Message::Looked(id, Box::new(looked)));
-        });
+        }
     }
 
     /// What the steps before a step give it, and which of them only would.
@@ -546,10 +558,19 @@ impl<'a> Driver<'a> {
         self.report.event(&stamped);
     }
 
-    /// What a dry run found of a step: its manifest, and whether its result is there. Nothing where it cannot be known yet.
-    pub(crate) fn found(&self, label: &str) -> Option<(Manifest, bool)> {
-        let node = self.nodes.iter().find(|node| node.label == label)?;
-        Some((node.manifest.clone()?, !node.would_run))
+    /// What a dry run found of a step; nothing where it has no key, or none yet.
+    pub(crate) fn found(&self, label: &str) -> Option<Found> {
+        self.found_at(NodeId(self.nodes.iter().position(|node| node.label == label)?))
+    }
+
+    /// What a dry run found of every step that has a key, by its label.
+    pub(crate) fn all_found(&self) -> impl Iterator<Item = (String, Found)> {
+        (0..self.nodes.len()).filter_map(|index| Some((self.nodes[index].label.clone(), self.found_at(NodeId(index))?)))
+    }
+
+    fn found_at(&self, id: NodeId) -> Option<Found> {
+        let node = &self.nodes[id.0];
+        Some(Found { manifest: node.manifest.clone()?, cached: !node.would_run, question: self.question(id) })
     }
 
     /// What a step of the plan made, for results.

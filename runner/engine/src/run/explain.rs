@@ -1,17 +1,19 @@
-//! Why a step has the key it has, and how that differs from its nearest earlier result.
+//! Why a step has the key it has, where its result comes from, and how both differ from its nearest other result.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use flowrun_core::digest::Digest;
 use flowrun_core::event::{Event, Reason, Stamped};
 use flowrun_core::key::Manifest;
 use flowrun_core::plan::Plan;
-use flowrun_core::schedule::Scheduler;
+use flowrun_core::schedule::{NodeId, Scheduler};
 
 use super::driver::{Driver, Wishes};
+use super::session::Session;
 use super::{Options, Report, RunError, Stop, find_all, machine, prepare};
 use crate::project::Project;
-use crate::store::Store;
+use crate::store::{Store, StoredEntry};
 
 /// What a step's key is made of.
 #[derive(Clone, Debug)]
@@ -20,18 +22,21 @@ pub struct Explanation {
     pub key: Digest,
     /// Its leaves.
     pub manifest: Manifest,
-    /// Whether its result is there.
-    pub cached: bool,
+    /// Its result, where that is there.
+    pub result: Option<StoredEntry>,
+    /// Why it would run, where it would.
+    pub why: Vec<Reason>,
     /// The nearest other result of the step: its key and the run that made it.
     pub nearest: Option<(Digest, String)>,
     /// What differs from it.
-    pub reasons: Vec<Reason>,
+    pub differences: Vec<Reason>,
 }
 
-/// Remembers why a step cannot be explained.
+/// Remembers why a step would run, or cannot be explained.
 #[derive(Default)]
 struct Witness {
     step: String,
+    why: Vec<Reason>,
     problem: Option<String>,
     instances: Vec<String>,
 }
@@ -40,6 +45,7 @@ impl Report for Witness {
     fn event(&mut self, event: &Stamped) {
         match &event.event {
             Event::Missed { step, reasons, .. } if *step == self.step => {
+                self.why.clone_from(reasons);
                 if let [Reason::After { steps }] = reasons.as_slice() {
                     self.problem = Some(format!("its inputs are known only when {} has run", steps.join(", ")));
                 }
@@ -55,35 +61,55 @@ impl Report for Witness {
     }
 }
 
+/// The id of a step in the file, of a step or an instance of a fan-out.
+pub(super) fn id_of(label: &str) -> &str {
+    label.split('[').next().unwrap_or(label)
+}
+
+/// A dry run over some steps, driven to its end: what is cached, what would run, and why.
+pub(super) async fn survey<'a>(
+    session: Arc<Session>,
+    plan: &'a Plan,
+    chosen: &BTreeSet<NodeId>,
+    report: &'a mut dyn Report,
+) -> Driver<'a> {
+    let scheduler = Scheduler::new(plan.specs(Some(chosen)), machine(None), true);
+    let wishes = Wishes { dry_run: true, forced: Default::default(), resumed: Default::default() };
+    let mut driver = Driver::new(session, plan, scheduler, wishes, None, String::new(), report, Stop::new());
+    driver.drive().await;
+    driver
+}
+
 /// Explains a step (`train`) or an instance of a fan-out (`train[seed=1]`).
 ///
 /// # Errors
 /// When there is no such step, or its key cannot be known; then the message says until when.
 pub async fn explain(project: &Project, options: Options, label: &str) -> Result<Explanation, RunError> {
     let plan = Plan::new(&project.program);
-    let step = label.split('[').next().unwrap_or(label).to_owned();
-    let wanted = find_all(&plan, std::slice::from_ref(&step))?;
+    let wanted = find_all(&plan, &[id_of(label).to_owned()])?;
     let mut witness = Witness { step: label.to_owned(), ..Witness::default() };
     let store = Store::open(&project.root)?;
     let (session, _) = prepare(project, options.params, store, &plan, true, &mut witness).await?;
     let session = Arc::new(session);
-    let chosen = plan.with_ancestors(&wanted);
-    let scheduler = Scheduler::new(plan.specs(Some(&chosen)), machine(None), true);
-    let wishes = Wishes { dry_run: true, forced: Default::default(), resumed: Default::default() };
-    let mut driver =
-        Driver::new(session.clone(), &plan, scheduler, wishes, None, String::new(), &mut witness, Stop::new());
-    driver.drive().await;
+    let driver = survey(session.clone(), &plan, &plan.with_ancestors(&wanted), &mut witness).await;
     let found = driver.found(label);
     drop(driver);
     session.save_memo();
-    let Some((manifest, cached)) = found else {
+    let Some(found) = found else {
         let instances = (!witness.instances.is_empty())
             .then(|| format!("it runs more than once: {}", witness.instances.join(", ")));
         let problem = instances.or(witness.problem).unwrap_or_else(|| "no such instance".to_owned());
         return Err(RunError::Unknown { step: label.to_owned(), problem });
     };
+    let manifest = found.manifest;
     let key = manifest.key();
+    let result = session.store.peek_entry(&key).ok().flatten().filter(|_| found.cached);
     let nearest = session.nearest(label, &manifest, Some(key));
-    let reasons = nearest.as_ref().map(|(_, earlier)| session.differences(&manifest, earlier)).unwrap_or_default();
-    Ok(Explanation { key, cached, nearest: nearest.map(|(entry, _)| (entry.key, entry.run)), reasons, manifest })
+    // Made once more: a look keeps what it found in the workspace only as long as it needs it.
+    let made = session.job(&found.question, session.context(&found.question));
+    let origins = made.map(|(_, origins)| origins).unwrap_or_default();
+    let differs = |(_, earlier): &(StoredEntry, Manifest)| session.differences(&manifest, earlier, &origins);
+    let differences = nearest.as_ref().map(differs).unwrap_or_default();
+    let nearest = nearest.map(|(entry, _)| (entry.key, entry.run));
+    Ok(Explanation { key, result, why: witness.why, nearest, differences, manifest })
 }

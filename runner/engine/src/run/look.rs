@@ -10,7 +10,7 @@ use flowrun_core::artifact::{Artifact, Mode, Tree};
 use flowrun_core::digest::Digest;
 use flowrun_core::event::{Output, Reason};
 use flowrun_core::expr::{self, BadTemplate, Quote};
-use flowrun_core::key::{Content, Difference, Input, Job, Leaf, Manifest, PythonLeaf, Work};
+use flowrun_core::key::{Content, Input, Job, Manifest, PythonLeaf, Work};
 use flowrun_core::lang::reference::{Reference, Target};
 use flowrun_core::lang::written::Switch;
 use flowrun_core::outcome::{Failure, FailureKind};
@@ -20,7 +20,7 @@ use serde_json::{Map, Value as Json};
 
 use super::resume::Kept;
 use super::session::Session;
-use crate::store::{Change, Lookup, StoreError, StoredEntry, StoredOutput};
+use crate::store::{Lookup, StoreError, StoredEntry, StoredOutput};
 
 /// A file or folder of the workspace, and what it held when it was looked at.
 pub(crate) type Origin = (PathBuf, Artifact);
@@ -104,13 +104,10 @@ impl Session {
             return Ok(Looked::After(question.pending.clone()));
         }
         let planned = &question.planned;
-        let mut context = plan::context(&self.params, &values_of(&question.upstream));
+        let context = self.context(question);
         if planned.is_fan_out() && question.instance.is_none() {
             let instances = plan::instances(&planned.step, &context).map_err(bad_template)?;
             return Ok(Looked::Fan(instances));
-        }
-        if let Some(instance) = &question.instance {
-            context.extend(instance.names.clone());
         }
         let admitted = plan::admits(&planned.step, &context).map_err(bad_template)?;
         match (&planned.step.fail, admitted) {
@@ -127,6 +124,15 @@ impl Session {
         }
         let (job, origins) = self.job(question, context)?;
         Ok(self.look_up(question, job, origins))
+    }
+
+    /// What the step's templates see.
+    pub(crate) fn context(&self, question: &Question) -> Map<String, Json> {
+        let mut context = plan::context(&self.params, &values_of(&question.upstream));
+        if let Some(instance) = &question.instance {
+            context.extend(instance.names.clone());
+        }
+        context
     }
 
     /// The rendered step, and the workspace files whose bytes it will need.
@@ -271,7 +277,7 @@ impl Session {
         let manifest = job.manifest();
         let key = manifest.key();
         let resumed = question.resumed.as_ref();
-        let since = resumed.filter(|kept| kept.key != key).map(|kept| self.since(kept, &manifest));
+        let since = resumed.filter(|kept| kept.key != key).map(|kept| self.since(kept, &manifest, &origins));
         let cached = question.planned.step.cache != Some(false);
         let mut reasons = Vec::new();
         if question.forced {
@@ -288,7 +294,9 @@ impl Session {
             match self.store.load_entry(&key) {
                 Ok(Lookup::Hit(entry)) => return Looked::Hit(Box::new(entry), since),
                 Ok(Lookup::Damaged(problem)) => reasons.push(Reason::Damaged { problem }),
-                Ok(Lookup::Absent) if reasons.is_empty() => reasons = self.why(&question.label, &manifest),
+                Ok(Lookup::Absent) if reasons.is_empty() => {
+                    reasons = self.why(&question.label, &manifest, &origins);
+                }
                 Ok(Lookup::Absent) => {}
                 Err(error) => reasons.push(Reason::Damaged { problem: error.to_string() }),
             }
@@ -323,82 +331,11 @@ impl Session {
     }
 
     /// How a step differs from what it was in the run that is taken up; nothing where that is not known any more.
-    fn since(&self, kept: &Kept, manifest: &Manifest) -> Vec<Reason> {
+    fn since(&self, kept: &Kept, manifest: &Manifest, origins: &[Origin]) -> Vec<Reason> {
         let earlier = self.store.peek_entry(&kept.key).ok().flatten();
         let earlier = earlier.and_then(|entry| serde_json::from_value::<Manifest>(entry.manifest).ok());
-        earlier.map(|earlier| self.differences(manifest, &earlier)).unwrap_or_default()
+        earlier.map(|earlier| self.differences(manifest, &earlier, origins)).unwrap_or_default()
     }
-
-    /// Why there is no result under this manifest: what differs from the nearest earlier one.
-    fn why(&self, label: &str, manifest: &Manifest) -> Vec<Reason> {
-        let Some((_, nearest)) = self.nearest(label, manifest, None) else { return vec![Reason::New] };
-        let reasons = self.differences(manifest, &nearest);
-        if reasons.is_empty() { vec![Reason::Damaged { problem: "its stored result is gone".into() }] } else { reasons }
-    }
-
-    /// What differs between a manifest and an earlier one, the most telling first.
-    pub(crate) fn differences(&self, manifest: &Manifest, earlier: &Manifest) -> Vec<Reason> {
-        let mut differences = manifest.differences(earlier);
-        differences.sort_by_key(|difference| leaf_rank(&difference.leaf));
-        differences.into_iter().map(|difference| self.changed(difference)).collect()
-    }
-
-    /// The earlier result of this step, other than `but`, with the fewest differences; the newest of several.
-    pub(crate) fn nearest(
-        &self,
-        label: &str,
-        manifest: &Manifest,
-        but: Option<Digest>,
-    ) -> Option<(StoredEntry, Manifest)> {
-        let keys = self.store.latest_for(&self.tag(label)).unwrap_or_default();
-        keys.iter()
-            .filter(|key| Some(**key) != but)
-            .filter_map(|key| self.store.peek_entry(key).ok().flatten())
-            .filter_map(|entry| {
-                let earlier: Manifest = serde_json::from_value(entry.manifest.clone()).ok()?;
-                Some((entry, earlier))
-            })
-            .min_by_key(|(_, earlier)| manifest.differences(earlier).len())
-    }
-
-    fn changed(&self, difference: Difference) -> Reason {
-        let detail = match (&difference.old, &difference.new) {
-            (Some(Leaf::Content(old)), Some(Leaf::Content(new)))
-                if old.mode == Mode::Folder && new.mode == Mode::Folder =>
-            {
-                self.store.diff(old, new, MOST_FILES_NAMED + 1).map(|changes| files_of(&changes)).unwrap_or_default()
-            }
-            (Some(Leaf::Text(old)), Some(Leaf::Text(new))) if old.contains('\n') || new.contains('\n') => {
-                lines_of(old, new)
-            }
-            _ => Vec::new(),
-        };
-        Reason::Changed { difference, detail }
-    }
-}
-
-/// Files named in a reason; more would hide the reason itself.
-const MOST_FILES_NAMED: usize = 5;
-
-fn files_of(changes: &[Change]) -> Vec<String> {
-    let mut lines: Vec<String> = changes.iter().take(MOST_FILES_NAMED).map(Change::to_string).collect();
-    if changes.len() > MOST_FILES_NAMED {
-        lines.push("and more".to_owned());
-    }
-    lines
-}
-
-/// Lines that only one of two texts has, as `- old` and `+ new`.
-fn lines_of(old: &str, new: &str) -> Vec<String> {
-    let gone = old.lines().filter(|line| !new.lines().any(|other| other == *line)).map(|line| format!("- {line}"));
-    let come = new.lines().filter(|line| !old.lines().any(|other| other == *line)).map(|line| format!("+ {line}"));
-    gone.chain(come).take(2 * MOST_FILES_NAMED).collect()
-}
-
-/// What tells most comes first.
-fn leaf_rank(leaf: &str) -> usize {
-    let order = ["input.", "code.", "run", "with.", "onnx.", "env.", "plugin", "python"];
-    order.iter().position(|prefix| leaf.starts_with(prefix)).unwrap_or(order.len())
 }
 
 /// A source, resolved.

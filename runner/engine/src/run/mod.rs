@@ -16,6 +16,8 @@ mod room;
 mod session;
 mod shell;
 mod stop;
+mod verify;
+mod why;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -33,6 +35,7 @@ use serde_json::{Map, Value as Json, json};
 pub use explain::{Explanation, explain};
 pub use resume::Refusal;
 pub use stop::Stop;
+pub use verify::{OutputDiffers, Place, Told, Verdict, Verification, Verified, verify};
 
 use crate::fetch::{Cache, Platform};
 use crate::lockfile::{LockError, Lockfile};

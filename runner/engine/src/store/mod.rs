@@ -65,6 +65,7 @@
 mod blobs;
 mod check;
 mod claims;
+mod compare;
 mod entries;
 mod gc;
 mod ingest;
@@ -232,6 +233,11 @@ impl Store {
             let _ = std::fs::remove_file(aside);
         }
         result
+    }
+
+    /// A name that [`Store::step_folder`] takes as a run's, for work that leaves no record: its folders live and die with this open store.
+    pub fn unrecorded(&self) -> String {
+        self.inner.scratch.name()
     }
 
     /// A fresh, empty folder for an attempt at a step.

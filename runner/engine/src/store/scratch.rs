@@ -48,6 +48,11 @@ impl Scratch {
         Ok(Self { folder, next: AtomicU64::new(0), _lock: lock })
     }
 
+    /// Its name below `tmp`.
+    pub(super) fn name(&self) -> String {
+        self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// A path in it that was not given before.
     pub(super) fn fresh(&self) -> PathBuf {
         self.folder.join(self.next.fetch_add(1, Ordering::Relaxed).to_string())

@@ -163,7 +163,7 @@ fn differences_name_files_and_skip_what_agrees() {
     std::fs::set_permissions(path.join("sub/run.sh"), std::fs::Permissions::from_mode(0o644)).expect("chmod");
     let new = bed.store.hash_source(&path, &memo).expect("hash");
     let changes: Vec<String> = bed.store.diff(&old, &new, 10).expect("diff").iter().map(Change::to_string).collect();
-    assert_eq!(changes, ["a.txt removed", "sub/new added", "sub/run.sh has another mode"]);
+    assert_eq!(changes, ["a.txt removed, 3 B", "sub/new added, 1 B", "sub/run.sh is a plain file now"]);
     let script = bed.store.subpath(&new, "sub/run.sh").expect("subpath").expect("there");
     assert_eq!(script.mode, Mode::File);
     assert_eq!(bed.store.subpath(&new, "sub/nothing").expect("subpath"), None);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use flowrun_core::artifact::{Artifact, Mode};
+use flowrun_core::artifact::{Artifact, Mode, size_text};
 
 use super::{Result, Store, StoreError};
 
@@ -20,13 +20,35 @@ pub struct Change {
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let how = match (&self.old, &self.new) {
-            (None, _) => "added",
-            (_, None) => "removed",
-            (Some(old), Some(new)) if old.digest == new.digest => "has another mode",
-            _ => "changed",
-        };
-        write!(f, "{} {how}", self.path)
+        let path = self.shown();
+        let size = |artifact: &Artifact| size_text(artifact.size);
+        match (&self.old, &self.new) {
+            (None, None) => write!(f, "{path}"),
+            (None, Some(new)) => write!(f, "{path} added, {}", size(new)),
+            (Some(old), None) => write!(f, "{path} removed, {}", size(old)),
+            (Some(old), Some(new)) if old.digest == new.digest => write!(f, "{path} is {}", becomes(new.mode)),
+            (Some(old), Some(new)) => {
+                write!(f, "{path} changed, {} → {}", size(old), size(new))?;
+                if old.mode == new.mode { Ok(()) } else { write!(f, ", {}", becomes(new.mode)) }
+            }
+        }
+    }
+}
+
+impl Change {
+    /// The path; a folder's ends in `/`.
+    pub fn shown(&self) -> String {
+        let is_folder = [&self.old, &self.new].into_iter().flatten().all(|artifact| artifact.mode == Mode::Folder);
+        if is_folder { format!("{}/", self.path) } else { self.path.clone() }
+    }
+}
+
+fn becomes(mode: Mode) -> &'static str {
+    match mode {
+        Mode::File => "a plain file now",
+        Mode::Executable => "executable now",
+        Mode::Symlink => "a link now",
+        Mode::Folder => "a folder now",
     }
 }
 
