@@ -41,10 +41,12 @@ pub struct Sandbox {
 }
 
 /// Where a system's libraries and what belongs to them lie. Executable, since the loader is in it, and helpers of compilers and git.
-pub(super) const LIBRARIES: [&str; 9] = [
+pub(super) const LIBRARIES: [&str; 11] = [
+    "/gnu/store",
     "/lib",
     "/lib32",
     "/lib64",
+    "/nix/store",
     "/usr/lib",
     "/usr/lib32",
     "/usr/lib64",
@@ -55,7 +57,7 @@ pub(super) const LIBRARIES: [&str; 9] = [
 
 /// What libraries read of the machine: the loader's memory, names of users and hosts, certificates, fonts, headers, zones, the kernel's
 /// word on processors and memory. Of other processes the kernel shows no environment and no memory to what is in a sandbox.
-pub(super) const MACHINE: [&str; 33] = [
+pub(super) const MACHINE: [&str; 32] = [
     "/etc/ca-certificates",
     "/etc/crypto-policies",
     "/etc/fonts",
@@ -79,7 +81,6 @@ pub(super) const MACHINE: [&str; 33] = [
     "/etc/services",
     "/etc/ssl",
     "/etc/timezone",
-    "/nix/store",
     "/proc",
     "/sys/devices/system",
     "/sys/fs/cgroup",

@@ -65,7 +65,8 @@ impl Refusals {
             let plain: Vec<&str> = words(line).filter(|word| quoted.is_empty() && word.contains('/')).collect();
             plain.into_iter().chain(quoted).for_each(|path| self.refuse(Path::new(path)));
         } else if line.contains("not found") || line.contains("No such file or directory") {
-            let names = words(line).filter(|word| !word.contains('/') && is_tool(word));
+            let line = line.replace("No such file or directory", "").replace("not found", "");
+            let names = words(&line).filter(|word| !word.contains('/') && is_tool(word));
             let unknown = names.filter(|name| !self.limits.tools.contains(*name)).map(str::to_owned);
             self.programs.extend(unknown);
             while self.programs.len() > MOST_WORDS {
@@ -190,6 +191,8 @@ mod tests {
         assert!(hint("/bin/true: Permission denied", "/bin").contains("under `tools`"));
         assert!(hint("sh: 1: true: not found", "/bin").ends_with("add `tools: [true]`"));
         assert_eq!(hint("sh: 1: no_such_program: not found", "/bin"), "as it was");
+        assert!(hint("xargs: true: No such file or directory", "/bin").ends_with("add `tools: [true]`"));
+        assert_eq!(hint("cat: /x/y: No such file or directory", "/bin:/usr/bin"), "as it was");
         assert_eq!(hint("all well", "/bin"), "as it was");
     }
 }
