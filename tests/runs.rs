@@ -6,23 +6,6 @@ use std::process::Stdio;
 
 use support::{Bed, said, wait_for};
 
-/// `{root}` becomes the bed's folder, `MARK x` a fragment that leaves a mark there.
-fn bed(pipeline: &str) -> Bed {
-    let bed = Bed::new("");
-    let mut text = String::new();
-    for line in pipeline.lines() {
-        match line.split_once("MARK ") {
-            Some((before, rest)) => {
-                let end = rest.find([';', '"']).unwrap_or(rest.len());
-                text.push_str(&format!("{before}{}{}\n", bed.mark(&rest[..end]), &rest[end..]));
-            }
-            None => text.push_str(&format!("{line}\n")),
-        }
-    }
-    bed.write("p.yaml", &text);
-    bed
-}
-
 const CHAIN: &str = r#"
 flowrun: 1
 params: { n: { type: integer, default: 1 }, unused: { type: string, default: x } }
@@ -52,7 +35,7 @@ results: { scaled: scale.scaled }
 "#;
 
 fn chain() -> Bed {
-    let bed = bed(CHAIN);
+    let bed = Bed::marking(CHAIN);
     bed.write("data/a.txt", "1\n2\n");
     bed.write("data/b.txt", "3\n");
     bed.write("scale.sh", "read x; echo $((x * $1))\n");
@@ -132,7 +115,8 @@ fn what_was_damaged_is_made_again_and_what_was_published_is_restored() {
 
 #[test]
 fn a_failure_says_what_why_and_where_the_rest_is() {
-    let bed = bed(r#"
+    let bed = Bed::marking(
+        r#"
 flowrun: 1
 steps:
   bad:
@@ -145,7 +129,8 @@ steps:
   last: { run: "MARK last", needs: [after] }
   free: { run: "MARK free" }
   lies: { run: "true", outputs: { y: y.txt } }
-"#);
+"#,
+    );
     let told = bed.flowrun(&["run", "p.yaml", "--keep-going"]).fails(1);
     for text in [
         "bad",
@@ -159,14 +144,15 @@ steps:
         assert!(told.stderr.contains(text), "`{text}` is not in\n{}", told.stderr);
     }
     assert_eq!(bed.marks(), ["free"]);
-    bed.flowrun(&["logs", "@latest", "bad"]).ok().says("one\ntwo went wrong");
+    bed.flowrun(&["logs", "@latest", "bad"]).ok().says("one\n").says("two went wrong\n");
     let artifacts = bed.flowrun(&["artifacts", "@latest", "--json"]).ok().json();
     assert_eq!(artifacts["steps"]["bad"]["state"], "failed", "{artifacts}");
 }
 
 #[test]
 fn fan_outs_join_and_values_flow() {
-    let bed = bed(r#"
+    let bed = Bed::marking(
+        r#"
 flowrun: 1
 params: { seeds: { type: list, default: [1, 2] } }
 steps:
@@ -202,7 +188,8 @@ steps:
   after: { run: "MARK after", needs: [never] }
   gate: { if: join.values.n < 2, fail: "{{ join.values.n }} is too few" }
 results: { all: join.all, last: last.all }
-"#);
+"#,
+    );
     let marks = bed.ran(&[]);
     assert_eq!(marks, ["after", "each", "each", "join", "train-1a", "train-1b", "train-2a", "train-2b"]);
     assert_eq!(bed.read("results/p/all.txt"), "1a\n1b\n2a\n2b\n2\n");
@@ -214,28 +201,29 @@ results: { all: join.all, last: last.all }
 
 #[test]
 fn gates_conditions_retries_and_tolerance() {
-    let bed = bed(r#"
+    let bed = Bed::marking(
+        r#"
 flowrun: 1
 steps:
   flaky:
     run: |
       MARK flaky
-      test "$(grep -c flaky {root}/ran)" -ge 3
+      test "$(grep -c flaky {outside}/ran)" -ge 3
     retry: { attempts: 3, backoff: 10ms, on: [step] }
   soft: { run: "MARK soft; exit 1", continue_on_error: true }
   after: { run: "MARK after", needs: [soft] }
   gate: { needs: [after, flaky], fail: "closed for {{ 1 + 1 }} reasons" }
   behind: { run: "MARK behind", needs: [gate] }
-"#);
-    let text = bed.read("p.yaml").replace("{root}", &bed.root().display().to_string());
-    bed.write("p.yaml", &text);
+"#,
+    );
     bed.flowrun(&["run", "p.yaml"]).fails(1).says("closed for 2 reasons").says("behind");
     assert_eq!(bed.marks(), ["after", "flaky", "flaky", "flaky", "soft"]);
 }
 
 #[test]
 fn what_a_step_sees_is_what_it_declared() {
-    let bed = bed(r#"
+    let bed = Bed::marking(
+        r#"
 flowrun: 1
 steps:
   look:
@@ -246,7 +234,8 @@ steps:
     env: { TOKEN: { secret: MY_TOKEN }, SIZE: 3 }
     outputs: { env: env.txt, files: files.txt }
 results: { env: look.env, files: look.files }
-"#);
+"#,
+    );
     let run = |token: &str| {
         said(bed.command(&["run", "p.yaml"]).env("MY_TOKEN", token).env("STRAY", "1").output().expect("starts"))
     };
@@ -275,7 +264,8 @@ results: { env: look.env, files: look.files }
 
 #[test]
 fn a_killed_run_leaves_nothing_behind_and_is_taken_up() {
-    let bed = bed(r#"
+    let bed = Bed::marking(
+        r#"
 flowrun: 1
 params: { n: { type: integer, default: 1 } }
 steps:
@@ -284,27 +274,26 @@ steps:
     run: |
       MARK slow
       echo partial > {{ outputs.y }}
-      if [ ! -e {root}/go ]; then sleep 1000 & echo $! > {root}/pid; wait; fi
+      if [ ! -e {outside}/go ]; then sleep 1000 & echo $! > {outside}/pid; wait; fi
       echo whole > {{ outputs.y }}
     inputs: { x: first.x }
     outputs: { y: y.txt }
 results: { y: slow.y }
-"#);
-    let text = bed.read("p.yaml").replace("{root}", &bed.root().display().to_string());
-    bed.write("p.yaml", &text);
+"#,
+    );
     bed.flowrun(&["run", "p.yaml", "--resume"]).fails(2).says("nothing to resume");
     let mut run = bed.command(&["run", "p.yaml", "--set", "n=7"]).stderr(Stdio::null()).spawn().expect("starts");
-    wait_for("the slow step", || !bed.read("pid").is_empty());
+    wait_for("the slow step", || !bed.told("pid").is_empty());
     run.kill().expect("kill");
     run.wait().expect("wait");
-    let pid = bed.read("pid").trim().to_owned();
+    let pid = bed.told("pid").trim().to_owned();
     let gone = || {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.is_empty() || stat.contains(") Z ")
     };
     wait_for("the end of the killed run's processes", gone);
     assert_eq!(bed.read("results/p/y.txt"), "");
-    bed.write("go", "");
+    bed.sign("go");
     assert_eq!(bed.ran(&["--resume"]), ["slow"], "what succeeded stays, even with `cache: false`");
     assert_eq!(bed.read("results/p/y.txt"), "whole\n");
     bed.flowrun(&["run", "p.yaml", "--resume"]).fails(2).says("has succeeded");
@@ -312,23 +301,23 @@ results: { y: slow.y }
 
 #[test]
 fn a_timeout_and_an_interruption_have_their_own_codes() {
-    let bed = bed("flowrun: 1\nsteps:\n  slow: { run: sleep 1000, timeout: 300ms }\n");
+    let bed = Bed::marking("flowrun: 1\nsteps:\n  slow: { run: sleep 1000, timeout: 300ms }\n");
     bed.flowrun(&["run", "p.yaml"]).fails(4).says("ran past its timeout");
     let bed = bed_with_sleep();
     let run = bed.command(&["run", "p.yaml"]).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts");
-    wait_for("the step", || !bed.read("ran").is_empty());
+    wait_for("the step", || !bed.marks().is_empty());
     let status = std::process::Command::new("kill").args(["-INT", &run.id().to_string()]).status().expect("kill");
     assert!(status.success());
     said(run.wait_with_output().expect("ends")).fails(130).says("--resume");
 }
 
 fn bed_with_sleep() -> Bed {
-    bed("flowrun: 1\nsteps:\n  slow: { run: \"MARK slow; sleep 1000\" }\n")
+    Bed::marking("flowrun: 1\nsteps:\n  slow: { run: \"MARK slow; sleep 1000\" }\n")
 }
 
 #[test]
 fn the_same_key_runs_once_and_gc_makes_room() {
-    let bed = bed(
+    let bed = Bed::marking(
         "flowrun: 1\nsteps:\n  a: { run: \"MARK x; echo 1 > {{ outputs.o }}\", outputs: { o: o.txt } }\n  b: { run: \"MARK x; echo 1 > {{ outputs.o }}\", outputs: { o: o.txt } }\n",
     );
     assert_eq!(bed.ran(&["--jobs", "4"]), ["x"]);

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use flowrun_core::outcome::FailureKind;
 use flowrun_engine::project::OpenError;
 use flowrun_engine::run::RunError;
+use flowrun_engine::store::StoreError;
 
 use crate::exit::Exit;
 use crate::output;
@@ -44,8 +45,8 @@ pub(crate) enum Error {
         source: io::Error,
     },
     /// The store could not be used.
-    #[error("{0}")]
-    Store(String),
+    #[error(transparent)]
+    Store(StoreError),
     /// What a command says cannot be written.
     #[error("cannot write to standard output: {0}")]
     Out(io::Error),
@@ -99,6 +100,7 @@ impl Error {
         match self {
             Self::Usage { hint, .. } => hint.clone(),
             Self::Run(error) => error.hint(),
+            Self::Store(error) => error.hint().map(str::to_owned),
             _ => None,
         }
     }
@@ -130,10 +132,7 @@ impl Error {
 /// Whose fault it is that a run could not begin.
 fn of_run(error: &RunError) -> Exit {
     match error {
-        RunError::NothingToResume(_)
-        | RunError::OtherProfile { .. }
-        | RunError::UnknownStep { .. }
-        | RunError::Unknown { .. } => Exit::Usage,
+        RunError::Resume(_) | RunError::UnknownStep { .. } | RunError::Unknown { .. } => Exit::Usage,
         RunError::Prepare(failure) => match failure.kind {
             FailureKind::Interrupted => Exit::Interrupted,
             FailureKind::Timeout => Exit::Timeout,

@@ -82,7 +82,7 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NoSuchRun(message) => Self::Usage { message, hint: Some("`flowrun runs` lists them".into()) },
-            other => Self::Store(other.to_string()),
+            other => Self::Store(other),
         }
     }
 }

@@ -1,4 +1,7 @@
 //! A project in a folder of its own, and the real binary run in it.
+//!
+//! A step is shown nothing but what it declared, so what it tells a test, and what it waits for, lies in shared memory: a step may write
+//! and read there (semaphores of ordinary libraries do), and it is in no key. Such a folder is the bed's *outside*.
 
 #![allow(
     dead_code,
@@ -9,14 +12,21 @@
     reason = "each test program uses its own part"
 )]
 
+pub mod background;
+pub mod compare;
+pub mod disk;
+pub mod files;
+pub mod random;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value as Json;
 
-/// A hermetic project. Downloads are shared between tests and runs of the tests; nothing else is.
+/// A hermetic project. Downloads and compiled plugins are shared between tests and runs of the tests; nothing else is.
 pub struct Bed {
     folder: tempfile::TempDir,
+    outside: tempfile::TempDir,
 }
 
 /// What a command said.
@@ -60,14 +70,46 @@ pub fn cache() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("flowrun-cache")
 }
 
+/// Where steps may leave marks and find signs: shared memory, or a plain folder on systems without.
+fn outside() -> tempfile::TempDir {
+    let shared = Path::new("/dev/shm");
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("flowrun-test-");
+    if shared.is_dir() { builder.tempdir_in(shared) } else { builder.tempdir() }.expect("tempdir")
+}
+
 impl Bed {
     /// A project whose pipeline is `p.yaml`.
     pub fn new(pipeline: &str) -> Self {
         let folder = tempfile::tempdir().expect("tempdir");
         std::fs::create_dir(folder.path().join(".flowrun")).expect("mkdir");
-        let bed = Self { folder };
+        let bed = Self { folder, outside: outside() };
         bed.write("p.yaml", pipeline);
         bed
+    }
+
+    /// The same, where `MARK x` in a line, up to `;`, `"` or its end, becomes a fragment that leaves the mark `x`, and `{outside}` the
+    /// folder of [`Self::outside`].
+    pub fn marking(pipeline: &str) -> Self {
+        let bed = Self::new("");
+        bed.write("p.yaml", &bed.marked(pipeline));
+        bed
+    }
+
+    /// The text of a pipeline as [`Self::marking`] writes it.
+    pub fn marked(&self, pipeline: &str) -> String {
+        let mut text = String::new();
+        for line in pipeline.lines() {
+            let line = line.replace("{outside}", &self.outside.path().display().to_string());
+            match line.split_once("MARK ") {
+                Some((before, rest)) => {
+                    let end = rest.find([';', '"']).unwrap_or(rest.len());
+                    text.push_str(&format!("{before}{}{}\n", self.mark(&rest[..end]), &rest[end..]));
+                }
+                None => text.push_str(&format!("{line}\n")),
+            }
+        }
+        text
     }
 
     pub fn root(&self) -> &Path {
@@ -88,6 +130,21 @@ impl Bed {
         std::fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
+    /// A path that steps may read and write, declared nowhere and in no key.
+    pub fn outside(&self, name: &str) -> PathBuf {
+        self.outside.path().join(name)
+    }
+
+    /// What a step wrote to such a path so far.
+    pub fn told(&self, name: &str) -> String {
+        std::fs::read_to_string(self.outside(name)).unwrap_or_default()
+    }
+
+    /// Gives the sign that steps wait for.
+    pub fn sign(&self, name: &str) {
+        std::fs::write(self.outside(name), "").expect("write");
+    }
+
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_flowrun"));
         command.args(args).current_dir(self.root()).stdin(Stdio::null());
@@ -99,26 +156,31 @@ impl Bed {
         said(self.command(args).output().expect("flowrun starts"))
     }
 
-    /// Runs `p.yaml` and says which steps really ran, by what they themselves wrote to `ran` outside the store.
+    /// Runs `p.yaml` and says which steps really ran, by the marks they themselves left outside the store.
     #[track_caller]
     pub fn ran(&self, args: &[&str]) -> Vec<String> {
-        let _ = std::fs::remove_file(self.path("ran"));
+        self.forget();
         let mut all = vec!["run", "p.yaml"];
         all.extend(args);
         self.flowrun(&all).ok();
         self.marks()
     }
 
-    /// The marks that steps left since `ran` was last removed, sorted.
+    /// Takes the marks away.
+    pub fn forget(&self) {
+        let _ = std::fs::remove_file(self.outside("ran"));
+    }
+
+    /// The marks that steps left since they were last taken away, sorted.
     pub fn marks(&self) -> Vec<String> {
-        let mut marks: Vec<String> = self.read("ran").lines().map(str::to_owned).collect();
+        let mut marks: Vec<String> = self.told("ran").lines().map(str::to_owned).collect();
         marks.sort();
         marks
     }
 
     /// A shell fragment by which a step leaves its mark.
     pub fn mark(&self, name: &str) -> String {
-        format!("echo {name} >> {}", self.path("ran").display())
+        format!("echo {name} >> {}", self.outside("ran").display())
     }
 }
 
@@ -138,4 +200,10 @@ pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
         assert!(start.elapsed().as_secs() < 60, "{what} does not come");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
+}
+
+/// Says that something is not tested here, and why, past the capture of a test that passes.
+pub fn skip(what: &str, why: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {what}: {why}");
 }

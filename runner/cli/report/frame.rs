@@ -27,7 +27,8 @@ pub(super) fn name_width(story: &Story) -> usize {
 /// The region: running steps, at most as many as fit, and a line about the whole. Every line fits `width`.
 pub(super) fn frame(story: &Story, now: u64, width: usize, height: usize, stage: Stage) -> Vec<Line> {
     let names = name_width(story);
-    let running: Vec<(&String, &Step)> = story.steps.iter().filter(|(_, step)| step.is_active()).collect();
+    let busy = story.steps.iter().filter(|(_, step)| step.is_active() || step.is_away());
+    let running: Vec<(&String, &Step)> = busy.collect();
     // One line for the whole, one for the cursor, one so that something of what stays is seen.
     let room = height.saturating_sub(3).max(1);
     let roomy = running.len() * 2 <= room;
@@ -45,7 +46,7 @@ pub(super) fn frame(story: &Story, now: u64, width: usize, height: usize, stage:
     if running.len() > shown {
         lines.push(Line::new().dim(format!("    and {} more", grouped(running.len() - shown))));
     }
-    lines.push(if stage == Stage::Going { whole(story, now, running.len()) } else { stopping(story, stage) });
+    lines.push(if stage == Stage::Going { whole(story, now) } else { stopping(story, stage) });
     lines.into_iter().map(|line| line.fit(width)).collect()
 }
 
@@ -54,6 +55,11 @@ fn running_line(name: &str, step: &Step, now: u64, names: usize, width: usize) -
         let left = duration(until.saturating_sub(now).div_ceil(1000) * 1000);
         let line = Line::new().plain("  ").with(Tone::Warn, "↻").plain(" ").cell(Tone::Plain, name, names);
         return line.dim(format!("  attempt {attempt} failed, again in {left}"));
+    }
+    if step.is_away() {
+        let line = Line::new().plain("  ").with(Tone::Warn, "⋯").plain(" ").cell(Tone::Plain, name, names);
+        let line = line.plain(" ").right(Tone::Plain, elapsed(now.saturating_sub(step.since)), TIME).plain("  ");
+        return line.dim(doing(step).unwrap_or_default());
     }
     let line = Line::new().plain("  ").with(Tone::Busy, spinner(now)).plain(" ").cell(Tone::Strong, name, names);
     let line = line.plain(" ").right(Tone::Plain, elapsed(now.saturating_sub(step.since)), TIME).plain("  ");
@@ -80,8 +86,11 @@ fn below(step: &Step) -> Option<String> {
     }
 }
 
-/// The last progress, else the last line of log.
+/// Whom it waits for; else the last progress, else the last line of log.
 pub(super) fn doing(step: &Step) -> Option<String> {
+    if let Phase::Away(run) = &step.phase {
+        return Some(reason::wait(run.as_deref()));
+    }
     match &step.progress {
         Some((done, 0, what)) if *done == 0 => Some(what.clone()),
         Some((done, 0, what)) => Some(format!("{done} {what}")),
@@ -102,12 +111,13 @@ fn spinner(now: u64) -> &'static str {
     TURNS[(now / 100 % 10) as usize]
 }
 
-fn whole(story: &Story, now: u64, running: usize) -> Line {
-    let over = story.steps.values().filter(|step| step.is_over()).count();
-    let waiting = story.steps.len().saturating_sub(over + running);
+fn whole(story: &Story, now: u64) -> Line {
+    let many = |is: fn(&Step) -> bool| story.steps.values().filter(|step| is(step)).count();
+    let (over, running, away) = (many(Step::is_over), many(Step::is_active), many(Step::is_away));
+    let waiting = story.steps.len().saturating_sub(over + running + away);
     let time = story.started.map_or(0, |started| now.saturating_sub(started));
     let mut parts = vec![format!("{}/{} done", grouped(over), grouped(story.steps.len()))];
-    for (number, word) in [(running, "running"), (waiting, "waiting")] {
+    for (number, word) in [(running, "running"), (away, "made by other runs"), (waiting, "waiting")] {
         if number > 0 {
             parts.push(format!("{} {word}", grouped(number)));
         }
@@ -173,6 +183,9 @@ pub(super) fn kept(event: &Event, story: &Story) -> Option<Line> {
             .plain("  ")
             .plain(first_line(&failure.message))
             .dim(format!("  attempt {attempt}")),
+        Event::ChangedSince { step, run, reasons } => {
+            Line::new().with(Tone::Dim, "  ~ ").dim("since ").dim(reason::since(run, step, reasons))
+        }
         Event::Passed { step } => line(Tone::Good, "✓", step).right(Tone::Dim, "passed", TIME),
         Event::Skipped { why: Skip::Stopped | Skip::LeftOut, .. } => return None,
         Event::Skipped { step, why } => {
@@ -223,6 +236,16 @@ mod tests {
         assert_eq!(shown[0], "  ⠸ step0    12 s  ━━━━━───────────────  1/4 epochs");
         assert_eq!(shown[1].trim(), "loss 0.4");
         assert!(texts(&frame(&story, 13_300, 30, 24, Stage::Going))[0].contains("1/4 epochs"));
+    }
+
+    #[test]
+    fn a_step_that_waits_for_another_run_is_shown_and_is_not_running() {
+        let mut story = busy(1);
+        let event = Event::Waiting { step: "step0".into(), run: Some("r1".into()) };
+        story.take(&flowrun_core::event::Stamped { at: 2000, event });
+        let shown = texts(&frame(&story, 14_300, 80, 24, Stage::Going));
+        assert_eq!(shown, ["  ⋯ step0    12 s  for run r1", "    0/1 done · 1 made by other runs · 14 s"]);
+        assert_eq!(stopping(&story, Stage::Asked).paint(false), "stopping");
     }
 
     #[test]

@@ -66,9 +66,10 @@ impl Plain {
 
 /// Lines for steps that were last heard of long ago; `signs` remembers when.
 fn signs_of_life(story: &Story, signs: &mut BTreeMap<String, u64>, now: u64) -> Vec<Line> {
-    signs.retain(|name, _| story.steps.get(name).is_some_and(Step::is_active));
+    let shown = |step: &Step| step.is_active() || step.is_away();
+    signs.retain(|name, _| story.steps.get(name).is_some_and(shown));
     let mut lines = Vec::new();
-    for (name, step) in story.steps.iter().filter(|(_, step)| step.is_active()) {
+    for (name, step) in story.steps.iter().filter(|(_, step)| shown(step)) {
         let last = signs.entry(name.clone()).or_insert(step.since);
         if now.saturating_sub(*last) >= SIGN_OF_LIFE_MS {
             *last = now;
@@ -106,6 +107,8 @@ fn told(event: &Event, story: &Story) -> Option<Line> {
             about(story, "hit", Tone::Good, step).dim(format!("{} saved", duration(*took_ms)))
         }
         Event::Missed { step, reasons, .. } => about(story, "miss", Tone::Busy, step).dim(reason::line(reasons)),
+        Event::ChangedSince { step, run, reasons } => words("since", Tone::Dim, &reason::since(run, step, reasons)),
+        Event::Waiting { step, run } => about(story, "wait", Tone::Warn, step).dim(reason::wait(run.as_deref())),
         Event::Started { step, attempt: 1 } => words("run", Tone::Busy, step),
         Event::Started { step, attempt } => about(story, "run", Tone::Busy, step).dim(format!("attempt {attempt}")),
         Event::Retrying { step, failure, delay_ms, .. } => about(story, "retry", Tone::Warn, step)
@@ -134,6 +137,30 @@ fn told(event: &Event, story: &Story) -> Option<Line> {
 mod tests {
     use super::*;
     use crate::story::tests::{started, story};
+    use flowrun_core::event::Reason;
+
+    #[test]
+    fn a_wait_says_for_whom_and_a_change_since_when() {
+        let story = story([(0, started(&["train", "report"]))]);
+        let line = |event: Event| told(&event, &story).expect("a line").paint(false);
+        let wait = |run: Option<&str>| line(Event::Waiting { step: "train".into(), run: run.map(str::to_owned) });
+        assert_eq!(wait(Some("20260102-030405-ab")), "wait  train   for run 20260102-030405-ab");
+        assert_eq!(wait(None), "wait  train   for another run");
+        let since = |reasons| line(Event::ChangedSince { step: "train".into(), run: "r1".into(), reasons });
+        assert_eq!(since(vec![Reason::Forced]), "since run r1: train changed: forced");
+        assert_eq!(since(Vec::new()), "since run r1: train changed");
+    }
+
+    #[test]
+    fn a_step_that_waits_for_another_run_is_heard_of_too() {
+        let waiting = Event::Waiting { step: "train".into(), run: Some("r1".into()) };
+        let story = story([(0, started(&["train"])), (1000, waiting)]);
+        let mut signs = BTreeMap::new();
+        assert!(signs_of_life(&story, &mut signs, 1000).is_empty());
+        let told: Vec<String> =
+            signs_of_life(&story, &mut signs, 31_000).iter().map(|line| line.paint(false)).collect();
+        assert_eq!(told, ["still train  30 s  for run r1"]);
+    }
 
     #[test]
     fn a_long_step_is_heard_of_every_half_minute() {

@@ -215,6 +215,18 @@ fn excerpts(old: &str, new: &str) -> (String, String) {
     (words(&old), words(&new))
 }
 
+/// For whom a step waits that another run makes.
+pub(crate) fn wait(run: Option<&str>) -> String {
+    run.map_or_else(|| "for another run".to_owned(), |run| format!("for run {run}"))
+}
+
+/// What a step is that is not as it was in the run that is taken up.
+pub(crate) fn since(run: &str, step: &str, reasons: &[Reason]) -> String {
+    let why = line(reasons);
+    let colon = if why.is_empty() { "" } else { ": " };
+    format!("run {run}: {step} changed{colon}{why}")
+}
+
 /// Why a step was skipped.
 pub(crate) fn skip(why: &Skip) -> String {
     match why {

@@ -87,6 +87,7 @@ impl Story {
                 step.reasons.clone_from(reasons);
                 step.enter(at, Phase::Queued);
             }
+            Event::Waiting { run, .. } => step.enter(at, Phase::Away(run.clone())),
             Event::Started { attempt, .. } => {
                 (step.progress, step.said) = (None, None);
                 step.enter(at, Phase::Running(*attempt));
@@ -109,7 +110,7 @@ impl Story {
             Event::Skipped { why, .. } => step.enter(at, Phase::Skipped(why.clone())),
             _ => {}
         }
-        if step.is_active() || step.is_over() {
+        if step.is_active() || step.is_away() || step.is_over() {
             self.preparing = None;
         }
     }

@@ -35,6 +35,8 @@ pub(crate) enum Phase {
     Waiting,
     /// It must run, and waits for room.
     Queued,
+    /// Another run makes the same result, and it waits for that: the run, where it is known.
+    Away(Option<String>),
     /// It runs: the attempt, from 1.
     Running(u32),
     /// An attempt failed: the attempt and the moment of the next.
@@ -73,12 +75,17 @@ impl Failing {
 impl Step {
     /// Whether nothing more will happen to it.
     pub(crate) fn is_over(&self) -> bool {
-        !matches!(self.phase, Phase::Waiting | Phase::Queued | Phase::Running(_) | Phase::Pausing(..))
+        !matches!(self.phase, Phase::Waiting | Phase::Queued | Phase::Away(_)) && !self.is_active()
     }
 
     /// Whether it is at work, or will be again after a pause.
     pub(crate) fn is_active(&self) -> bool {
         matches!(self.phase, Phase::Running(_) | Phase::Pausing(..))
+    }
+
+    /// Whether another run makes what it would make.
+    pub(crate) fn is_away(&self) -> bool {
+        matches!(self.phase, Phase::Away(_))
     }
 
     /// Milliseconds it took: when its result was made, where that was earlier.
@@ -93,7 +100,7 @@ impl Step {
     /// One word for where it is, as `artifacts --json` tells it.
     pub(crate) fn word(&self) -> &'static str {
         match &self.phase {
-            Phase::Waiting | Phase::Queued => "waiting",
+            Phase::Waiting | Phase::Queued | Phase::Away(_) => "waiting",
             Phase::Running(_) | Phase::Pausing(..) => "running",
             Phase::Finished(_) => "ran",
             Phase::Cached(..) => "cached",

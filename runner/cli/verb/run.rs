@@ -29,7 +29,7 @@ pub(crate) struct Run {
     #[arg(long)]
     keep_going: bool,
     /// Only show what would run and why, as `flowrun plan` does
-    #[arg(long)]
+    #[arg(long, conflicts_with = "resume")]
     dry_run: bool,
     /// Write every event as one JSON object a line to standard output
     #[arg(long)]
@@ -48,6 +48,7 @@ impl Run {
             Some(_) => serde_json::Map::new(),
             None => self.pipeline.params(&project)?,
         };
+        let only = self.steps.only.clone();
         let options = Options {
             params,
             jobs: self.jobs.map(usize::from),
@@ -60,6 +61,7 @@ impl Run {
         };
         let mut again = vec!["flowrun".to_owned(), "run".to_owned()];
         again.extend(self.pipeline.words(&project));
+        again.extend(only.iter().flat_map(|step| ["--only".to_owned(), step.clone()]));
         again.push("--resume".to_owned());
         let stopping = Stopping::default();
         let fans_out = project.program.pipeline.steps.values().any(is_fan_out);

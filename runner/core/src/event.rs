@@ -177,6 +177,22 @@ pub enum Event {
         /// Why, the most telling first.
         reasons: Vec<Reason>,
     },
+    /// A step is not as it was in the run that is taken up.
+    ChangedSince {
+        /// The step.
+        step: String,
+        /// That run.
+        run: String,
+        /// What differs, the most telling first; nothing where it is not known any more.
+        reasons: Vec<Reason>,
+    },
+    /// Another run makes what a step would make: it waits for that.
+    Waiting {
+        /// The step.
+        step: String,
+        /// That run; nothing where it is not known.
+        run: Option<String>,
+    },
     /// A step runs.
     Started {
         /// The step.
@@ -292,6 +308,8 @@ impl Event {
             Self::Expanded { step, .. }
             | Self::Cached { step, .. }
             | Self::Missed { step, .. }
+            | Self::ChangedSince { step, .. }
+            | Self::Waiting { step, .. }
             | Self::Started { step, .. }
             | Self::Progress { step, .. }
             | Self::Line { step, .. }

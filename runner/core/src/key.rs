@@ -13,6 +13,10 @@
 //! | declared variables, rendered | `env.NAME` | | ✓ | |
 //! | names of secrets, never their values | `secret.NAME` | | ✓ | |
 //! | files beside the command | `code.NAME` | | ✓ | |
+//! | the programs it may call, by content | `tool.NAME` | | ✓ | |
+//! | the system whose libraries it uses | `system` | | ✓ | |
+//! | that it has no network | `network` | | ✓ | |
+//! | that it has no sandbox | `sandbox` | | ✓ | |
 //! | the locked Python environment | `python` | | ✓ | |
 //! | the interpreter it runs on | `interpreter` | | ✓ | |
 //! | the detector's settings | `onnx.NAME` | | | ✓ |
@@ -188,6 +192,14 @@ pub enum Work {
         code: BTreeMap<String, Artifact>,
         /// The locked environment and its interpreter.
         python: Option<PythonLeaf>,
+        /// Programs it may call, by name.
+        tools: BTreeMap<String, Artifact>,
+        /// The distribution and its release: `debian 12`; empty where there is none.
+        system: String,
+        /// Whether it may reach the network.
+        network: bool,
+        /// Whether it sees only what it declared.
+        sandbox: bool,
         /// Operating system and processor: `linux-x86_64`.
         platform: String,
     },
@@ -251,13 +263,20 @@ impl Work {
                 manifest.text("plugin", digest.to_string());
                 json_leaves(manifest, "with", config);
             }
-            Self::Process { script, env, secrets, code, python, platform } => {
+            Self::Process { script, env, secrets, code, python, tools, system, network, sandbox, platform } => {
                 manifest.text("kind", "process");
                 manifest.text("run", script.as_str());
                 manifest.text("platform", platform.as_str());
                 env.iter().for_each(|(name, value)| manifest.text(format!("env.{name}"), value.as_str()));
                 secrets.iter().for_each(|(name, from)| manifest.text(format!("secret.{name}"), from.as_str()));
                 code.iter().for_each(|(name, artifact)| manifest.content(format!("code.{name}"), *artifact));
+                tools.iter().for_each(|(name, artifact)| manifest.content(format!("tool.{name}"), *artifact));
+                // Said only where they are not as they are everywhere else, so that what is new here changes no old key.
+                let odd = [("network", *network), ("sandbox", *sandbox)].into_iter().filter(|(_, on)| !on);
+                odd.for_each(|(name, _)| manifest.text(name, "off"));
+                if !system.is_empty() {
+                    manifest.text("system", system.as_str());
+                }
                 if let Some(python) = python {
                     manifest.text("python", python.requirements.as_str());
                     manifest.text("interpreter", python.interpreter.as_str());
@@ -315,6 +334,10 @@ mod tests {
             secrets: BTreeMap::from([("TOKEN".into(), "HF_TOKEN".into())]),
             code: BTreeMap::from([("t.py".into(), file(b"code"))]),
             python: Some(PythonLeaf { requirements: "six==1".into(), interpreter: "cpython 3.11.7".into() }),
+            tools: BTreeMap::from([("sh".into(), file(b"shell"))]),
+            system: "debian 12".into(),
+            network: true,
+            sandbox: true,
             platform: "linux-x86_64".into(),
         };
         let input = Input { content: Content::Known(file(b"in")), file: Some("a.csv".into()) };
@@ -330,35 +353,44 @@ mod tests {
     #[test]
     fn each_leaf_changes_the_key_and_is_named() {
         type Change = fn(&mut Job);
-        #[expect(clippy::type_complexity, reason = "the parts of one variant, in one place")]
-        fn inner(
-            job: &mut Job,
-        ) -> (
-            &mut String,
-            &mut BTreeMap<String, String>,
-            &mut BTreeMap<String, String>,
-            &mut BTreeMap<String, Artifact>,
-            &mut Option<PythonLeaf>,
-            &mut String,
-        ) {
-            match &mut job.work {
-                Work::Process { script, env, secrets, code, python, platform } => {
-                    (script, env, secrets, code, python, platform)
+        /// A change of one part of the work.
+        macro_rules! work {
+            ($part:ident, $change:expr) => {
+                |job| match &mut job.work {
+                    Work::Process { $part, .. } => {
+                        let change: fn(&mut _) = $change;
+                        change($part);
+                    }
+                    _ => unreachable!("built above"),
                 }
-                _ => unreachable!("built above"),
-            }
+            };
         }
-        let changes: [(&str, Change); 12] = [
-            ("run", |job| inner(job).0.push('x')),
-            ("env.A", |job| drop(inner(job).1.insert("A".into(), "2".into()))),
-            ("env.B", |job| drop(inner(job).1.insert("B".into(), String::new()))),
-            ("secret.TOKEN", |job| drop(inner(job).2.insert("TOKEN".into(), "OTHER".into()))),
-            ("code.t.py", |job| {
-                inner(job).3.insert("t.py".into(), file(b"code2"));
-            }),
-            ("python", |job| inner(job).4.as_mut().expect("there").requirements.push('1')),
-            ("interpreter", |job| inner(job).4.as_mut().expect("there").interpreter.push('1')),
-            ("platform", |job| inner(job).5.push('x')),
+        let changes: [(&str, Change); 16] = [
+            ("run", work!(script, |script: &mut String| script.push('x'))),
+            ("env.A", work!(env, |env: &mut BTreeMap<_, _>| drop(env.insert("A".into(), "2".into())))),
+            ("env.B", work!(env, |env: &mut BTreeMap<_, _>| drop(env.insert("B".into(), String::new())))),
+            ("secret.TOKEN", work!(secrets, |all: &mut BTreeMap<_, _>| drop(all.insert("TOKEN".into(), "O".into())))),
+            (
+                "code.t.py",
+                work!(code, |code: &mut BTreeMap<_, _>| {
+                    code.insert("t.py".into(), file(b"code2"));
+                }),
+            ),
+            (
+                "tool.sh",
+                work!(tools, |tools: &mut BTreeMap<_, _>| {
+                    tools.insert("sh".into(), file(b"other"));
+                }),
+            ),
+            ("system", work!(system, |system: &mut String| system.push('x'))),
+            ("network", work!(network, |network: &mut bool| *network = false)),
+            ("sandbox", work!(sandbox, |sandbox: &mut bool| *sandbox = false)),
+            ("python", work!(python, |one: &mut Option<PythonLeaf>| one.as_mut().expect("is").requirements.push('1'))),
+            (
+                "interpreter",
+                work!(python, |one: &mut Option<PythonLeaf>| one.as_mut().expect("is").interpreter.push('1')),
+            ),
+            ("platform", work!(platform, |platform: &mut String| platform.push('x'))),
             ("input.data", |job| job.inputs[0].content = Content::Known(file(b"in2"))),
             ("file.data", |job| job.inputs[0].file = Some("b.csv".into())),
             ("output.model", |job| job.outputs[0].push('x')),

@@ -3,152 +3,32 @@
 //! ```text
 //!                 all waited-for done                    hit
 //!   Waiting ───────────────────────► Looking ───────────────────────────► Done
-//!      │                              │  ▲ │ miss                           ▲
-//!      │ one failed / was skipped     │  │ ▼        fits the machine        │ ended well, or attempts are used up
-//!      └───────────► Done(Skipped)    │  │ Queued ──────────────► Running ──┤
-//!                                     │  │   ▲                              │ failed, attempts left
-//!      a fan-out: fan(n) makes n      │  │   └───────── Pausing ◄───────────┘
-//!      instances, each Looking;       │  └── Held (another step makes the same result)
-//!      it is Done when they are       ▼
+//!      │                              │ ▲ ▲ │ miss                           ▲
+//!      │ one failed / was skipped     │ │ │ ▼        fits the machine        │ ended well, was made by another run,
+//!      └───────────► Done(Skipped)    │ │ │ Queued ──────────────► Running ──┤ or attempts are used up
+//!                                     │ │ │   ▲                     │        │
+//!      a fan-out: fan(n) makes n      │ │ │   └──── Pausing ◄───────┼────────┘ failed, attempts left
+//!      instances, each Looking;       │ │ └── Away ◄────────────────┘ another run is making it
+//!      it is Done when they are       │ └──── Held (another step makes the same result)
+//!                                     ▼
 //!                                  Fanned
 //! ```
-//! The cache look-up is a state, so that it can be seen. Exactly one function changes a state: [`Scheduler::set`]. Order among steps
-//! that may start is the pipeline's; one that does not fit lets smaller ones pass.
+//! The cache look-up is a state, so that it can be seen, and so is waiting for another run: such a step has given its room back, since the
+//! other run may need long, and what it makes may be a hit here. Exactly one function changes a state: [`Scheduler::set`]. Order among
+//! steps that may start is the pipeline's; one that does not fit lets smaller ones pass.
 //!
 //! Knows nothing of time (a pause is an order to come back), of keys, or of what a step is.
 
+mod state;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeSet, VecDeque};
-use std::time::Duration;
 
 use crate::lang::graph::Edge;
 use crate::outcome::FailureKind;
 
-/// A step, a fan-out or one of its instances, inside one run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(pub usize);
-
-/// What a step takes of the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Need {
-    /// Thousandths of a core.
-    pub cpu: u64,
-    /// Bytes of memory.
-    pub memory: u64,
-    /// Graphics processors.
-    pub gpu: u64,
-}
-
-/// What the machine has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Machine {
-    /// The resources; a need is clamped to them, so that a step too large runs alone.
-    pub has: Need,
-    /// The most steps at once.
-    pub jobs: usize,
-}
-
-/// When a failed attempt is followed by another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RetryPolicy {
-    /// Attempts in all.
-    pub attempts: u32,
-    /// The pause before the second, doubled for each further one.
-    pub backoff: Duration,
-    /// The kinds of failure that are tried again.
-    pub on: Vec<FailureKind>,
-}
-
-/// The longest pause between attempts; doubling would soon be days.
-const LONGEST_PAUSE: Duration = Duration::from_secs(600);
-
-impl RetryPolicy {
-    /// One attempt.
-    pub fn never() -> Self {
-        Self { attempts: 1, backoff: Duration::ZERO, on: Vec::new() }
-    }
-
-    /// The pause after the n-th attempt failed.
-    pub fn pause_after(&self, attempt: u32) -> Duration {
-        self.backoff.saturating_mul(1u32.checked_shl(attempt - 1).unwrap_or(u32::MAX)).min(LONGEST_PAUSE)
-    }
-}
-
-/// A step as the scheduler sees it.
-#[derive(Clone, Debug)]
-pub struct Spec {
-    /// What it waits for, and why.
-    pub waits: Vec<(NodeId, Edge)>,
-    /// What it takes.
-    pub need: Need,
-    /// When it is tried again.
-    pub retry: RetryPolicy,
-    /// Whether its failure is no failure of the run.
-    pub tolerated: bool,
-    /// Whether it is left out of this run.
-    pub left_out: bool,
-}
-
-/// Why a step did not run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SkipWhy {
-    /// Its own condition was false.
-    Condition,
-    /// This one failed.
-    Failed(NodeId),
-    /// This one was skipped, and its outputs are missing.
-    Skipped(NodeId),
-    /// The run stopped before its turn.
-    Stopped,
-    /// It was left out of this run.
-    LeftOut,
-}
-
-/// How a step ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Well: ran or cached.
-    Succeeded,
-    /// With a failure.
-    Failed,
-    /// With a failure that the run overlooks.
-    Tolerated,
-    /// Without running.
-    Skipped(SkipWhy),
-}
-
-/// Where a step is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
-    /// For this many others.
-    Waiting(usize),
-    /// Its key is being made and looked up.
-    Looking,
-    /// Another step makes the same result; then it looks again.
-    Held(NodeId),
-    /// For this many of its instances.
-    Fanned(usize),
-    /// Must run, and waits for the machine.
-    Queued(u32),
-    /// Runs its n-th attempt.
-    Running(u32),
-    /// Failed its n-th attempt and waits to try again.
-    Pausing(u32),
-    /// Over.
-    Done(End),
-}
-
-/// What the driver is to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Make its key and look it up; answer with `hit`, `miss`, `skip`, `hold`, `fan` or `ended`.
-    Look(NodeId),
-    /// Run it; answer with `ended`.
-    Start(NodeId, u32),
-    /// Come back with `resume` after the pause.
-    Pause(NodeId, u32, Duration),
-    /// Tell that it did not run.
-    Skip(NodeId, SkipWhy),
-}
+pub use state::{End, Machine, Need, NodeId, Order, RetryPolicy, SkipWhy, Spec, State};
 
 struct Node {
     spec: Spec,
@@ -245,10 +125,33 @@ impl Scheduler {
         self.awaited > 0
     }
 
-    /// Its result was in the cache.
+    /// Whether nothing new is started any more.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// Its result was in the cache: when it was looked up, or only when it was to start, since another run made it meanwhile.
     pub fn hit(&mut self, id: NodeId) {
-        debug_assert_eq!(self.nodes[id.0].state, State::Looking);
+        debug_assert!(matches!(self.nodes[id.0].state, State::Looking | State::Running(_)));
+        self.give_room_back(id);
         self.finish(id, End::Succeeded);
+    }
+
+    /// Another run is making its result: it gives its room back until `back`.
+    pub fn away(&mut self, id: NodeId) {
+        debug_assert!(matches!(self.nodes[id.0].state, State::Running(_)));
+        self.give_room_back(id);
+        if self.stopping {
+            return self.finish(id, End::Skipped(SkipWhy::Stopped));
+        }
+        self.set(id, State::Away);
+    }
+
+    /// The other run has let go: look again.
+    pub fn back(&mut self, id: NodeId) {
+        if self.nodes[id.0].state == State::Away {
+            self.look(id);
+        }
     }
 
     /// It must run.
@@ -292,13 +195,7 @@ impl Scheduler {
 
     /// An attempt, or the making of its key, ended: well or with a kind of failure.
     pub fn ended(&mut self, id: NodeId, result: Result<(), FailureKind>) {
-        let attempt = match self.nodes[id.0].state {
-            State::Running(attempt) => {
-                self.release(id);
-                attempt
-            }
-            _ => u32::MAX,
-        };
+        let attempt = self.give_room_back(id).unwrap_or(u32::MAX);
         let spec = &self.nodes[id.0].spec;
         match result {
             Ok(()) => self.finish(id, End::Succeeded),
@@ -341,7 +238,8 @@ impl Scheduler {
     }
 
     fn set(&mut self, id: NodeId, state: State) {
-        let awaits = |state: &State| matches!(state, State::Looking | State::Running(_) | State::Pausing(_));
+        let awaits =
+            |state: &State| matches!(state, State::Looking | State::Running(_) | State::Pausing(_) | State::Away);
         self.awaited -= usize::from(awaits(&self.nodes[id.0].state));
         self.awaited += usize::from(awaits(&state));
         self.over += usize::from(matches!(state, State::Done(_)));
@@ -376,12 +274,15 @@ impl Scheduler {
         Need { cpu: need.cpu.min(has.cpu), memory: need.memory.min(has.memory), gpu: need.gpu.min(has.gpu) }
     }
 
-    fn release(&mut self, id: NodeId) {
+    /// Frees what a running step takes; returns the attempt it was at, or nothing where it does not run. A change of its state follows.
+    fn give_room_back(&mut self, id: NodeId) -> Option<u32> {
+        let State::Running(attempt) = self.nodes[id.0].state else { return None };
         let need = self.clamped(id);
         self.slots += 1;
         self.free.cpu += need.cpu;
         self.free.memory += need.memory;
         self.free.gpu += need.gpu;
+        Some(attempt)
     }
 
     /// Ends a step and lets those that wait for it know.
@@ -408,8 +309,9 @@ impl Scheduler {
     }
 
     fn not_started(&self) -> impl Iterator<Item = NodeId> {
-        let waits =
-            |state: &State| matches!(state, State::Waiting(_) | State::Queued(_) | State::Pausing(_) | State::Held(_));
+        let waits = |state: &State| {
+            matches!(state, State::Waiting(_) | State::Queued(_) | State::Pausing(_) | State::Held(_) | State::Away)
+        };
         self.nodes.iter().enumerate().filter(move |(_, node)| waits(&node.state)).map(|(index, _)| NodeId(index))
     }
 
@@ -485,6 +387,3 @@ impl Node {
         Self { spec, state, dependents: Vec::new(), fan, instances: Vec::new(), holders: Vec::new() }
     }
 }
-
-#[cfg(test)]
-mod tests;

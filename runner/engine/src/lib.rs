@@ -10,4 +10,5 @@ pub mod project;
 pub mod python;
 pub mod run;
 pub mod store;
+mod tools;
 pub mod wasm;

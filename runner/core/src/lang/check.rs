@@ -12,7 +12,7 @@ use super::names::Names;
 use super::reference::{RESERVED, Reference, Target, is_word};
 use super::written::{Condition, EnvValue, ParamType, Pipeline, Step};
 use super::{Document, params, units};
-use crate::expr;
+use crate::{expr, script};
 
 /// What checking needs to know of the world.
 pub trait World {
@@ -220,6 +220,7 @@ impl Check<'_> {
         for (index, path) in step.code.iter().enumerate() {
             self.path(path, &["steps", id, "code", &index.to_string()]);
         }
+        self.tools(id, step);
         self.fan_out(id, step);
         self.units(id, step);
         self.templates(id, step);
@@ -258,6 +259,9 @@ impl Check<'_> {
             ("env", !step.env.is_empty(), "run"),
             ("code", !step.code.is_empty(), "run"),
             ("python", step.python.is_some(), "run"),
+            ("tools", !step.tools.is_empty(), "run"),
+            ("network", step.network.is_some(), "run"),
+            ("sandbox", step.sandbox.is_some(), "run"),
         ];
         for (key, there, owner) in given {
             // `defaults` may put `env` and `python` on every step; only what stands in the step itself is judged.
@@ -350,6 +354,16 @@ impl Check<'_> {
                     Finding::new(Rule::BadId, at, format!("value `{name}` is not a word"))
                         .expected("letters, digits and `_`"),
                 );
+            }
+        }
+    }
+
+    fn tools(&mut self, id: &str, step: &Step) {
+        for (index, tool) in step.tools.iter().enumerate() {
+            if !script::is_tool(tool) {
+                let at = self.value_span(&["steps", id, "tools", &index.to_string()]);
+                let finding = Finding::new(Rule::BadValue, at, format!("`{tool}` of step `{id}` is not a program"));
+                self.say(finding.expected("expected a name such as `ffmpeg`, or an absolute path"));
             }
         }
     }

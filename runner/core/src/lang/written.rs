@@ -126,6 +126,15 @@ pub struct Defaults {
     /// See a step's `cache`.
     #[serde(default)]
     pub cache: Option<bool>,
+    /// See a step's `tools`.
+    #[serde(default)]
+    pub tools: Vec<String>,
+    /// See a step's `network`.
+    #[serde(default)]
+    pub network: Option<bool>,
+    /// See a step's `sandbox`.
+    #[serde(default)]
+    pub sandbox: Option<Switch>,
 }
 
 /// Named changes, laid over the pipeline when the profile is picked.
@@ -186,6 +195,15 @@ pub struct Step {
     /// Files and folders put beside the command, by their last name; part of the key.
     #[serde(default)]
     pub code: Vec<String>,
+    /// Programs that a `run` step calls besides those that its script names: a name on the `PATH`, or an absolute path. It finds no others, and what they are is part of the key.
+    #[serde(default)]
+    pub tools: Vec<String>,
+    /// `false`: a `run` step reaches nothing but its own loopback. An error where the kernel cannot deny it.
+    #[serde(default)]
+    pub network: Option<bool>,
+    /// `off`: a `run` step may read and write whatever flowrun may, and call every program. What it reads so is not in its key, so its result may be a stale one; a shared cache may refuse it.
+    #[serde(default)]
+    pub sandbox: Option<Switch>,
     /// The locked Python environment that a `run` step sees as `python`.
     #[serde(default)]
     pub python: Option<Python>,
@@ -269,6 +287,16 @@ pub struct Python {
     /// Packages that may be built from source, since they have no wheel.
     #[serde(default)]
     pub no_binary: Vec<String>,
+}
+
+/// Whether something is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Switch {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
 }
 
 /// How often and when a failed step is tried again.

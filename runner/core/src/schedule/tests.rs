@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -62,6 +64,49 @@ fn a_fan_out_is_done_when_its_instances_are_and_the_same_result_is_made_once() {
     assert_eq!(scheduler.take_orders(), [Order::Look(made[1])]);
     scheduler.hit(made[1]);
     assert_eq!(scheduler.take_orders(), [Order::Look(NodeId(1))]);
+}
+
+#[test]
+fn a_step_that_another_run_makes_takes_no_room_and_looks_again() {
+    let machine = Machine { jobs: 1, ..MACHINE };
+    let mut scheduler = Scheduler::new(vec![spec(&[]), spec(&[]), spec(&[0])], machine, false);
+    let (first, second, after) = (NodeId(0), NodeId(1), NodeId(2));
+    scheduler.take_orders();
+    scheduler.miss(first);
+    scheduler.miss(second);
+    assert_eq!(scheduler.take_orders(), [Order::Start(first, 1)]);
+    scheduler.away(first);
+    assert_eq!(*scheduler.state(first), State::Away);
+    assert_eq!(scheduler.take_orders(), [Order::Start(second, 1)], "the only slot is free again");
+    scheduler.ended(second, Ok(()));
+    assert!(scheduler.take_orders().is_empty() && scheduler.is_busy(), "waiting for another run is no standstill");
+    scheduler.back(first);
+    assert_eq!(scheduler.take_orders(), [Order::Look(first)]);
+    scheduler.miss(first);
+    assert_eq!(scheduler.take_orders(), [Order::Start(first, 1)]);
+    // Made by the other run between the look and the start.
+    scheduler.hit(first);
+    assert_eq!(scheduler.take_orders(), [Order::Look(after)]);
+    scheduler.miss(after);
+    assert_eq!(scheduler.take_orders(), [Order::Start(after, 1)], "and the slot is free once more");
+}
+
+#[test]
+fn a_stop_ends_the_waiting_for_another_run() {
+    let mut scheduler = Scheduler::new(vec![spec(&[]), spec(&[])], MACHINE, false);
+    let (first, second) = (NodeId(0), NodeId(1));
+    scheduler.take_orders();
+    scheduler.miss(first);
+    scheduler.miss(second);
+    scheduler.take_orders();
+    scheduler.away(first);
+    scheduler.stop();
+    assert_eq!(scheduler.take_orders(), [Order::Skip(first, SkipWhy::Stopped)]);
+    scheduler.back(first);
+    assert!(scheduler.take_orders().is_empty(), "what is over does not come back");
+    scheduler.away(second);
+    assert_eq!(scheduler.take_orders(), [Order::Skip(second, SkipWhy::Stopped)]);
+    assert!(scheduler.is_done());
 }
 
 #[test]
@@ -135,6 +180,7 @@ fn drive(script: &Script) {
     let mut answers = script.answers.iter().copied().cycle();
     let mut answer = || answers.next().unwrap_or(0);
     let mut running: Vec<NodeId> = Vec::new();
+    let mut away: Vec<NodeId> = Vec::new();
     let mut looked = std::collections::BTreeMap::<NodeId, u32>::new();
     for _ in 0..100_000 {
         let orders = scheduler.take_orders();
@@ -149,6 +195,7 @@ fn drive(script: &Script) {
                         2 => scheduler.skip(id),
                         3 if id.0 < script.specs.len() => drop(scheduler.fan(id, usize::from(answer() % 4))),
                         4 if !running.is_empty() => scheduler.hold(id, running[0]),
+                        5 if !away.is_empty() => scheduler.hold(id, away[0]),
                         _ => scheduler.miss(id),
                     }
                 }
@@ -158,15 +205,36 @@ fn drive(script: &Script) {
                     assert!(running.len() <= MACHINE.jobs, "more steps than jobs");
                     let cpu: u64 = running.iter().map(|id| need(script, &scheduler, *id)).sum();
                     assert!(cpu <= MACHINE.has.cpu, "more cores than there are");
+                    // Another run is making it (not for ever), or has made it.
+                    match answer() % 8 {
+                        0 if looked[&id] < 4 => {
+                            running.pop();
+                            scheduler.away(id);
+                            away.extend((*scheduler.state(id) == State::Away).then_some(id));
+                        }
+                        1 => {
+                            running.pop();
+                            scheduler.hit(id);
+                        }
+                        _ => {}
+                    }
                 }
                 Order::Pause(id, ..) => scheduler.resume(id),
-                Order::Skip(id, _) => assert!(matches!(scheduler.state(id), State::Done(End::Skipped(_)))),
+                Order::Skip(id, _) => {
+                    assert!(matches!(scheduler.state(id), State::Done(End::Skipped(_))));
+                    away.retain(|waiting| *waiting != id);
+                }
             }
         }
         if scheduler.is_done() {
             return;
         }
         if idle {
+            assert!(scheduler.is_busy(), "nothing can move and nothing is awaited");
+            if let Some(id) = away.pop_if(|_| running.is_empty() || answer() % 2 == 0) {
+                scheduler.back(id);
+                continue;
+            }
             assert!(!running.is_empty(), "nothing can move and nothing runs");
             let id = running.remove(usize::from(answer()) % running.len());
             scheduler.ended(id, if answer() % 4 == 0 { Err(FailureKind::Step) } else { Ok(()) });

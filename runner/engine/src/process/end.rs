@@ -94,6 +94,19 @@ pub(super) fn unstartable(program: &Path, dir: &Path, errno: i32) -> Failure {
     }
 }
 
+/// The kernel took the rules of its sandbox and would not apply them.
+pub(super) fn unconfined() -> Failure {
+    Failure::new(FailureKind::Infrastructure, "the kernel would not apply the rules of its sandbox, so it was not started")
+        .hint("flowrun itself may run in more sandboxes than the kernel stacks (16); `sandbox: off` runs the step without one")
+}
+
+/// It asked to be without a network, and the kernel would not.
+pub(super) fn online(errno: i32) -> Failure {
+    let error = std::io::Error::from_raw_os_error(errno);
+    Failure::new(FailureKind::Infrastructure, format!("it could not be kept from the network: {error}"))
+        .hint("`network: false` needs root or user namespaces (some systems restrict them: see `sysctl kernel.unprivileged_userns_clone` and AppArmor)")
+}
+
 /// The guard ended without a word about the command.
 pub(super) fn unguarded(started: bool) -> Failure {
     if started {

@@ -14,9 +14,11 @@ use std::time::{Duration, Instant};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, setsid, wait};
 
-use super::GRACE;
+#[cfg(target_os = "linux")]
+use super::sandbox::{Rules, leave_network};
 use super::tree::{kill_all, terminate_all};
 use super::wire::{Job, Report, STOP};
+use super::{GRACE, Sandbox};
 
 /// How long the guard tries to get rid of what is left before it says that something is. Only what cannot be killed takes that
 /// long: a process in an uninterruptible wait for a broken disk, or one that became another user.
@@ -65,7 +67,7 @@ fn guard() -> io::Result<()> {
     let job = Job::decode(&mut incoming)?;
     let command = match start(job) {
         Ok(command) => command,
-        Err(error) => return tell(&socket, Report::Failed(error.raw_os_error().unwrap_or(0))),
+        Err(report) => return tell(&socket, report),
     };
     // Whatever goes wrong from here on, the command must not outlive it.
     let overseen = oversee_all(command, &socket, incoming);
@@ -104,9 +106,44 @@ fn tell(mut socket: &UnixStream, report: Report) -> io::Result<()> {
     socket.write_all(report.encode().as_bytes())
 }
 
-/// Starts the command as the leader of a group of its own.
-fn start(job: Job) -> io::Result<Pid> {
+/// Starts the command as the leader of a group of its own, in its sandbox; or says why not.
+fn start(job: Job) -> Result<Pid, Report> {
+    let errno = |error: io::Error| error.raw_os_error().unwrap_or(0);
     let mut process = Process::new(&job.program);
+    if job.offline {
+        leave_network().map_err(|error| Report::Online(errno(error)))?;
+    }
+    if let Some(sandbox) = &job.sandbox {
+        confine(&mut process, sandbox)?;
+    }
+    start_in(process, job).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput => Report::Unconfined,
+        _ => Report::Failed(errno(error)),
+    })
+}
+
+/// Puts the rules of a sandbox between the fork and the exec of a process.
+#[cfg(target_os = "linux")]
+fn confine(process: &mut Process, sandbox: &Sandbox) -> Result<(), Report> {
+    let mut rules = Rules::new(sandbox).map_err(|_| Report::Unconfined)?;
+    // SAFETY: no other thread runs in this process, so nothing that the hook uses can be locked by one; where it goes well it makes two
+    // system calls and allocates nothing.
+    unsafe { process.pre_exec(move || rules.take_on()) };
+    Ok(())
+}
+
+/// flowrun asks for a sandbox only where there is one.
+#[cfg(not(target_os = "linux"))]
+fn confine(_process: &mut Process, _sandbox: &Sandbox) -> Result<(), Report> {
+    Err(Report::Unconfined)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn leave_network() -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+fn start_in(mut process: Process, job: Job) -> io::Result<Pid> {
     if let Some((name, args)) = job.argv.split_first() {
         process.arg0(name).args(args);
     }

@@ -21,7 +21,8 @@
 //! | both are killed at once            | the command dies; what daemonised itself may stay                                |
 //!
 //! On macOS there is no subreaper: the command's process group is killed, and what left the group may stay.
-//! Knows nothing of steps, sandboxes, time limits or retries: those wrap it.
+//! The sandbox is put on by the guard, between fork and exec: see [`Sandbox`].
+//! Knows nothing of steps, time limits or retries: those wrap it.
 
 #[cfg(unix)]
 mod end;
@@ -32,6 +33,7 @@ mod lines;
 mod mask;
 #[cfg(unix)]
 mod run;
+mod sandbox;
 #[cfg(all(test, unix))]
 #[expect(clippy::unwrap_used, reason = "a test may")]
 mod tests;
@@ -48,6 +50,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use mask::Mask;
+pub use sandbox::{Sandbox, missing as sandbox_missing};
 
 #[cfg(unix)]
 pub use guard::guard_main;
@@ -77,6 +80,10 @@ pub struct Command {
     /// Texts that are shown as `***` wherever they would appear in a line. The lines of one with several lines count singly,
     /// from four bytes on.
     pub secrets: Vec<String>,
+    /// What it may reach of the machine; all of it where there is none.
+    pub sandbox: Option<Sandbox>,
+    /// Whether it has no network but a loopback of its own.
+    pub offline: bool,
     /// The program that becomes the guard when its first argument is [`GUARD`]; this program where it is `None`.
     pub guard: Option<PathBuf>,
 }

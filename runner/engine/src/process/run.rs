@@ -69,7 +69,15 @@ fn job(command: &Command) -> Result<Job, Failure> {
     };
     let program = which(name, path.as_ref(), &dir).ok_or_else(|| end::missing(&name.to_string_lossy(), path))?;
     let env = command.env.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect();
-    Ok(Job { program, argv: command.argv.clone(), dir, env, stdin: command.stdin.clone() })
+    Ok(Job {
+        program,
+        argv: command.argv.clone(),
+        dir,
+        env,
+        stdin: command.stdin.clone(),
+        sandbox: command.sandbox.clone(),
+        offline: command.offline,
+    })
 }
 
 /// Starts the guard. Its file may have been replaced since flowrun started, so it is named by what runs, where that has a name.
@@ -134,6 +142,8 @@ async fn oversee(
         _ if stopping => Err(end::interrupted()),
         Some(Report::Exited(code)) => end::exited(code),
         Some(Report::Signalled(signal)) => Err(end::signalled(signal)),
+        Some(Report::Unconfined) => Err(end::unconfined()),
+        Some(Report::Online(errno)) => Err(end::online(errno)),
         Some(Report::Failed(errno)) => Err(end::unstartable(&job.program, &job.dir, errno)),
         _ => {
             leader.into_iter().for_each(kill_session);

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! flowrun → guard   magic, then the job's byte strings, each with its length (u64, little endian); later [`STOP`]
-//! guard → flowrun   lines: `started PID`, then `exited CODE` or `signalled NUMBER`, then perhaps `left`; or `failed ERRNO`
+//! guard → flowrun   lines: `started PID`, then `exited CODE` or `signalled NUMBER`, then perhaps `left`; or `failed ERRNO`,
+//!                   or `unconfined 0` or `online ERRNO` where it could not be kept to its sandbox or from the network
 //! ```
 //!
 //! Both ends are the same program, so the magic only tells a stranger's input apart; there are no versions.
@@ -12,7 +13,9 @@ use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-const MAGIC: &[u8; 16] = b"flowrun guard 1\n";
+use super::Sandbox;
+
+const MAGIC: &[u8; 16] = b"flowrun guard 2\n";
 /// The byte that asks for a kind stop.
 pub(super) const STOP: u8 = b's';
 /// A string longer than this is no job of ours: `execve` takes no argument above 128 KiB, and stdin is a file's worth at most.
@@ -26,6 +29,8 @@ pub(super) struct Job {
     pub(super) dir: PathBuf,
     pub(super) env: Vec<(OsString, OsString)>,
     pub(super) stdin: Option<Vec<u8>>,
+    pub(super) sandbox: Option<Sandbox>,
+    pub(super) offline: bool,
 }
 
 impl Job {
@@ -42,6 +47,15 @@ impl Job {
         }
         count(&mut out, usize::from(self.stdin.is_some()));
         self.stdin.iter().for_each(|bytes| put(&mut out, bytes));
+        count(&mut out, usize::from(self.sandbox.is_some()));
+        if let Some(sandbox) = &self.sandbox {
+            for paths in [&sandbox.read, &sandbox.run, &sandbox.write] {
+                count(&mut out, paths.len());
+                paths.iter().for_each(|path| put(&mut out, path.as_os_str().as_bytes()));
+            }
+            count(&mut out, usize::from(sandbox.gpu));
+        }
+        count(&mut out, usize::from(self.offline));
         out
     }
 
@@ -56,7 +70,9 @@ impl Job {
         let argv = (0..number(from)?).map(|_| os(from)).collect::<io::Result<_>>()?;
         let env = (0..number(from)?).map(|_| Ok((os(from)?, os(from)?))).collect::<io::Result<_>>()?;
         let stdin = if number(from)? == 0 { None } else { Some(string(from)?) };
-        Ok(Self { program, argv, dir, env, stdin })
+        let sandbox = if number(from)? == 0 { None } else { Some(sandbox(from)?) };
+        let offline = number(from)? != 0;
+        Ok(Self { program, argv, dir, env, stdin, sandbox, offline })
     }
 }
 
@@ -87,6 +103,12 @@ fn string(from: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+fn sandbox(from: &mut impl Read) -> io::Result<Sandbox> {
+    let mut paths = || (0..number(from)?).map(|_| os(from).map(PathBuf::from)).collect::<io::Result<Vec<PathBuf>>>();
+    let (read, run, write) = (paths()?, paths()?, paths()?);
+    Ok(Sandbox { read, run, write, gpu: number(from)? != 0 })
+}
+
 fn os(from: &mut impl Read) -> io::Result<OsString> {
     string(from).map(OsString::from_vec)
 }
@@ -102,6 +124,10 @@ pub(super) enum Report {
     Exited(i32),
     /// This signal killed it.
     Signalled(i32),
+    /// The kernel would not keep it to its sandbox, so it was not started.
+    Unconfined,
+    /// It could not be kept from the network, for this `errno`, so it was not started.
+    Online(i32),
     /// Something of it would not die.
     Left,
 }
@@ -113,6 +139,8 @@ impl Report {
             Self::Failed(errno) => format!("failed {errno}\n"),
             Self::Exited(code) => format!("exited {code}\n"),
             Self::Signalled(signal) => format!("signalled {signal}\n"),
+            Self::Unconfined => "unconfined 0\n".into(),
+            Self::Online(errno) => format!("online {errno}\n"),
             Self::Left => "left 0\n".into(),
         }
     }
@@ -125,6 +153,8 @@ impl Report {
             "failed" => Some(Self::Failed(number)),
             "exited" => Some(Self::Exited(number)),
             "signalled" => Some(Self::Signalled(number)),
+            "unconfined" => Some(Self::Unconfined),
+            "online" => Some(Self::Online(number)),
             "left" => Some(Self::Left),
             _ => None,
         }
@@ -144,6 +174,13 @@ mod tests {
             dir: "/tmp".into(),
             env: vec![("A".into(), "".into()), ("B".into(), "x=y".into())],
             stdin: Some(b"in".to_vec()),
+            sandbox: Some(Sandbox {
+                read: vec!["/a b".into()],
+                run: Vec::new(),
+                write: vec!["/w".into(), "/x".into()],
+                gpu: true,
+            }),
+            offline: true,
         };
         let mut bytes = job.encode();
         bytes.push(STOP);
@@ -158,7 +195,8 @@ mod tests {
 
     #[test]
     fn a_report_survives_its_line() {
-        for report in [Report::Started(7), Report::Failed(2), Report::Exited(3), Report::Signalled(9), Report::Left] {
+        let plain = [Report::Started(7), Report::Failed(2), Report::Exited(3), Report::Signalled(9), Report::Left];
+        for report in plain.into_iter().chain([Report::Unconfined, Report::Online(1)]) {
             assert_eq!(Report::decode(&report.encode()), Some(report));
         }
         assert_eq!(Report::decode("running 0 tests\n"), None);

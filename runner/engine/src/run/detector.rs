@@ -1,7 +1,6 @@
 //! An `onnx` step: a child of flowrun itself that loads the locked ONNX Runtime, since a process can load only one.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use flowrun_core::lang::wheel_pin;
 use flowrun_core::outcome::{Failure, FailureKind, Say, Stream};
@@ -11,6 +10,7 @@ use tokio::sync::mpsc::{self, Sender};
 use tokio_util::sync::CancellationToken;
 
 use super::execute::Attempt;
+use super::room::Room;
 use super::session::Session;
 use crate::onnx::{self, OnnxJob};
 use crate::{fetch, process};
@@ -22,19 +22,20 @@ pub(crate) async fn run(
     session: &Session,
     attempt: &Attempt,
     settings: &Map<String, Json>,
-    folder: &Path,
+    room: &Room,
     say: &Sender<Say>,
     stop: &CancellationToken,
 ) -> Result<Map<String, Json>, Failure> {
-    let job = job(session, attempt, settings, folder).await?;
+    let job = job(session, attempt, settings, room).await?;
     let stdin = serde_json::to_vec(&job).map_err(|error| broken(&error.to_string()))?;
     let program = std::env::current_exe().map_err(|error| broken(&error.to_string()))?;
-    let home = folder.join("home").display().to_string();
+    let home = room.home().display().to_string();
     let command = process::Command {
-        argv: vec![program.into(), CHILD.into()],
-        dir: folder.to_owned(),
+        argv: vec![program.clone().into(), CHILD.into()],
+        dir: room.work(),
         env: BTreeMap::from([("HOME".to_owned(), home), ("LANG".to_owned(), "C.UTF-8".to_owned())]),
         stdin: Some(stdin),
+        sandbox: process::sandbox_missing().is_none().then(|| sandbox(&job, &program, room)),
         ..process::Command::default()
     };
     let (own, mut heard) = mpsc::channel(256);
@@ -54,11 +55,29 @@ pub(crate) async fn run(
     }
 }
 
+/// A model is other people's data to a large parser: it sees no more than a script would.
+fn sandbox(job: &OnnxJob, program: &std::path::Path, room: &Room) -> process::Sandbox {
+    let real = std::fs::canonicalize(program).unwrap_or_else(|_| program.to_owned());
+    process::Sandbox {
+        // The runtime loads its providers from beside it.
+        read: [&job.library]
+            .into_iter()
+            .chain(&job.preload)
+            .filter_map(|file| file.parent())
+            .map(Into::into)
+            .chain([room.inputs()])
+            .collect(),
+        run: vec![real],
+        write: vec![room.work(), room.home(), room.tmp(), room.given()],
+        gpu: job.settings.provider == onnx::Provider::Cuda,
+    }
+}
+
 async fn job(
     session: &Session,
     attempt: &Attempt,
     settings: &Map<String, Json>,
-    folder: &Path,
+    room: &Room,
 ) -> Result<OnnxJob, Failure> {
     let (pin, wheel) = session.runtime_pin(&attempt.planned.step)?;
     let (_, version) = wheel_pin(&pin).ok_or_else(|| broken("the runtime is not pinned"))?;
@@ -68,7 +87,7 @@ async fn job(
             .job
             .inputs
             .get(name)
-            .map(|input| folder.join(input_path(name, input)))
+            .map(|input| room.root().join(input_path(name, input)))
             .ok_or_else(|| broken("an input is missing"))
     };
     let output = attempt.job.outputs.get("detections").ok_or_else(|| broken("an output is missing"))?;
@@ -80,8 +99,8 @@ async fn job(
         preload: Vec::new(),
         model: input("model")?,
         images: input("images")?,
-        output: folder.join(output_path("detections", output)),
-        result: folder.join("result.json"),
+        output: room.work().join(output_path("detections", output)),
+        result: room.given().join("result.json"),
         settings,
         threads: (threads.ceil() as usize).max(1),
     })

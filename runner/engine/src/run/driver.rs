@@ -1,21 +1,23 @@
 //! The one task that owns a run's state. Everything else sends it messages.
 //!
 //! ```text
-//!            orders                     ┌─ look (blocking thread) ──┐
+//!            orders                     ┌─ look, claim (blocking) ──┐
 //! Scheduler ───────► Driver ── spawns ──┼─ attempt (task) ──────────┼──► Message ──► Driver ──► Scheduler
-//!                      │                └─ pause (timer) ───────────┘
+//!                      │                └─ pause, wait (timers) ────┘
 //!                      └──► emit: the record, the reporter
 //! ```
 //! Bounds: steps speak through channels of 256 lines each and the driver's own of 1024 messages; a step that talks faster than the
 //! driver listens is slowed down, never cut off.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod elsewhere;
+
+use std::collections::{HashMap, VecDeque};
 use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flowrun_core::digest::Digest;
-use flowrun_core::event::{Counts, Event, RunOutcome, Skip, Stamped};
+use flowrun_core::event::{Counts, Event, Reason, RunOutcome, Skip, Stamped};
 use flowrun_core::key::Manifest;
 use flowrun_core::lang::graph::Edge;
 use flowrun_core::outcome::{Failure, FailureKind, Say};
@@ -23,13 +25,15 @@ use flowrun_core::plan::{Instance, Plan, Planned};
 use flowrun_core::schedule::{End, NodeId, Order, Scheduler, SkipWhy, State};
 use indexmap::IndexMap;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::execute::{self, Attempt};
+use super::execute::{self, Attempt, Made};
 use super::look::{Looked, Missed, Question, StepResult, Upstream};
+use super::resume::Resumed;
 use super::session::Session;
 use super::{Report, Stop};
-use crate::store::{RunRecord, StoredEntry, StoredOutput};
+use crate::store::{Claim, Holder, RunRecord, StoredEntry, StoredOutput};
+use elsewhere::Claiming;
 
 /// Lines of a step's log that its failure shows.
 const TAIL: usize = 20;
@@ -37,10 +41,16 @@ const TAIL: usize = 20;
 /// How often the reporter may redraw.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How long the disk may be busy at the end of a run before that is said.
+const SILENT_SETTLING: Duration = Duration::from_secs(1);
+
 enum Message {
     Looked(NodeId, Box<Looked>),
+    Claimed(NodeId, Claiming),
+    Held(NodeId, Holder),
+    Free(NodeId),
     Said(NodeId, Say),
-    Ended(NodeId, Box<Result<StepResult, Failure>>),
+    Ended(NodeId, Box<Result<Made, Failure>>),
     Resume(NodeId),
 }
 
@@ -54,6 +64,10 @@ struct Node {
     result: Option<Arc<StepResult>>,
     would_run: bool,
     key: Option<Digest>,
+    /// Kept from the first attempt until the result is saved.
+    claim: Option<Claim>,
+    /// Ends the wait for another run.
+    wait: Option<DropGuard>,
     started: Option<Instant>,
     tail: VecDeque<String>,
     log: Option<std::fs::File>,
@@ -70,6 +84,8 @@ impl Node {
             result: None,
             would_run: false,
             key: None,
+            claim: None,
+            wait: None,
             started: None,
             tail: VecDeque::new(),
             log: None,
@@ -92,7 +108,7 @@ pub(crate) struct Found {
 pub(crate) struct Wishes {
     pub(crate) dry_run: bool,
     pub(crate) forced: std::collections::BTreeSet<NodeId>,
-    pub(crate) resumed: BTreeMap<String, Digest>,
+    pub(crate) resumed: Option<Resumed>,
 }
 
 pub(crate) struct Driver<'a> {
@@ -112,6 +128,8 @@ pub(crate) struct Driver<'a> {
     sender: mpsc::Sender<Message>,
     inbox: mpsc::Receiver<Message>,
     record_broken: bool,
+    /// Whether it was said that claims cannot be had.
+    unclaimed: bool,
 }
 
 impl<'a> Driver<'a> {
@@ -147,6 +165,7 @@ impl<'a> Driver<'a> {
             sender,
             inbox,
             record_broken: false,
+            unclaimed: false,
         }
     }
 
@@ -173,8 +192,10 @@ impl<'a> Driver<'a> {
                     asked = true;
                     self.scheduler.stop();
                 }
-                // What still runs dies with this process: its guards see to it.
-                () = stop.forced() => break,
+                () = stop.forced() => {
+                    self.abandon();
+                    break;
+                }
             }
         }
         let outcome = if asked || self.stop.is_asked() {
@@ -185,6 +206,44 @@ impl<'a> Driver<'a> {
             RunOutcome::Failed
         };
         (outcome, self.counts)
+    }
+
+    /// Waits until what the run made is on the disk, so that it may say so. Whoever will not wait need not.
+    pub(crate) async fn settle(&mut self) {
+        let store = self.session.store.clone();
+        let stop = self.stop.clone();
+        let mut settling = tokio::task::spawn_blocking(move || store.settle());
+        let mut ticker = tokio::time::interval(TICK);
+        let patience = tokio::time::sleep(SILENT_SETTLING);
+        tokio::pin!(patience);
+        let settled = loop {
+            tokio::select! {
+                settled = &mut settling => break settled,
+                _ = ticker.tick() => self.report.tick(),
+                () = &mut patience, if !patience.is_elapsed() => {
+                    self.emit(Event::Preparing { what: "what was made to survive a power loss: the disk is busy".into() });
+                }
+                () = stop.forced() => return,
+            }
+        };
+        if let Ok(Err(error)) = settled {
+            self.emit(Event::Warned { text: format!("what was made may not survive a power loss: {error}") });
+        }
+    }
+
+    /// Ends what runs without waiting for it. It dies with this process: its guards see to that.
+    fn abandon(&mut self) {
+        self.scheduler.stop();
+        for id in (0..self.nodes.len()).map(NodeId) {
+            if matches!(self.scheduler.state(id), State::Running(_)) {
+                self.failed(id, Failure::new(FailureKind::Interrupted, "killed"));
+            }
+        }
+        for order in self.scheduler.take_orders() {
+            if let Order::Skip(id, why) = order {
+                self.skipped(id, why);
+            }
+        }
     }
 
     fn obey(&mut self, order: Order) {
@@ -209,6 +268,9 @@ impl<'a> Driver<'a> {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Looked(id, looked) => self.looked(id, *looked),
+            Message::Claimed(id, claiming) => self.claimed(id, claiming),
+            Message::Held(id, holder) => self.held(id, holder),
+            Message::Free(id) => self.free(id),
             Message::Said(id, say) => self.said(id, say),
             Message::Ended(id, result) => self.ended(id, *result),
             Message::Resume(id) => self.scheduler.resume(id),
@@ -239,7 +301,7 @@ impl<'a> Driver<'a> {
             upstream,
             pending,
             forced: self.wishes.forced.contains(&NodeId(node.planned)),
-            resumed: self.wishes.resumed.get(&node.label).copied(),
+            resumed: self.wishes.resumed.as_ref().and_then(|run| run.steps.get(&node.label).cloned()),
             planned,
         }
     }
@@ -280,8 +342,14 @@ impl<'a> Driver<'a> {
     fn looked(&mut self, id: NodeId, looked: Looked) {
         let label = self.nodes[id.0].label.clone();
         match looked {
-            Looked::Hit(entry) => self.hit(id, *entry),
-            Looked::Miss(missed) => self.missed(id, *missed),
+            Looked::Hit(entry, since) => {
+                self.changed_since(id, since);
+                self.hit(id, *entry);
+            }
+            Looked::Miss(mut missed) => {
+                self.changed_since(id, missed.since.take());
+                self.missed(id, *missed);
+            }
             Looked::Skip(expression) => {
                 self.emit(Event::Skipped { step: label, why: Skip::Condition { expression } });
                 self.scheduler.skip(id);
@@ -292,13 +360,21 @@ impl<'a> Driver<'a> {
             }
             Looked::Fan(instances) => self.fan(id, instances),
             Looked::After(steps) => {
-                let reasons = vec![flowrun_core::event::Reason::After { steps }];
+                let reasons = vec![Reason::After { steps }];
                 self.emit(Event::Missed { step: label, key: None, reasons });
                 self.nodes[id.0].would_run = true;
                 self.scheduler.hit(id);
             }
             Looked::Fail(failure) => self.failed(id, failure),
         }
+    }
+
+    /// Says once how a step differs from what it was in the run that is taken up.
+    fn changed_since(&mut self, id: NodeId, reasons: Option<Vec<Reason>>) {
+        let (Some(reasons), Some(resumed)) = (reasons, &mut self.wishes.resumed) else { return };
+        let (step, run) = (self.nodes[id.0].label.clone(), resumed.run.clone());
+        resumed.steps.remove(&step);
+        self.emit(Event::ChangedSince { step, run, reasons });
     }
 
     fn hit(&mut self, id: NodeId, entry: StoredEntry) {
@@ -313,6 +389,7 @@ impl<'a> Driver<'a> {
             values: result.values.clone(),
         });
         self.counts.cached += 1;
+        self.let_go(id);
         self.nodes[id.0].key = Some(entry.key);
         if self.wishes.dry_run {
             self.nodes[id.0].manifest = serde_json::from_value(entry.manifest).ok();
@@ -351,6 +428,14 @@ impl<'a> Driver<'a> {
     }
 
     fn start(&mut self, id: NodeId, attempt: u32) {
+        match &self.nodes[id.0].missed {
+            // Between attempts the claim is kept.
+            Some(missed) if missed.may_be_shared && attempt == 1 => self.claim(id, missed.key),
+            _ => self.begin(id, attempt),
+        }
+    }
+
+    fn begin(&mut self, id: NodeId, attempt: u32) {
         let Some(missed) = self.nodes[id.0].missed.clone() else {
             return self.failed(
                 id,
@@ -422,10 +507,13 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn ended(&mut self, id: NodeId, result: Result<StepResult, Failure>) {
+    fn ended(&mut self, id: NodeId, result: Result<Made, Failure>) {
         self.nodes[id.0].log = None;
         match result {
-            Ok(result) => self.succeeded(id, result),
+            Ok(made) => {
+                made.warnings.into_iter().for_each(|text| self.emit(Event::Warned { text }));
+                self.succeeded(id, made.result);
+            }
             Err(failure) => self.failed(id, failure),
         }
     }
@@ -454,7 +542,7 @@ impl<'a> Driver<'a> {
             values: result.values.clone(),
         });
         self.counts.ran += 1;
-        self.making.remove(&missed.key);
+        self.let_go(id);
         self.nodes[id.0].result = Some(Arc::new(result));
         self.scheduler.ended(id, Ok(()));
     }
@@ -466,9 +554,7 @@ impl<'a> Driver<'a> {
             let delay_ms = self.planned(id).retry().pause_after(attempt).as_millis() as u64;
             return self.emit(Event::Retrying { step: label, attempt, failure, delay_ms });
         }
-        if let Some(key) = self.nodes[id.0].key {
-            self.making.remove(&key);
-        }
+        self.let_go(id);
         let tolerated = *self.scheduler.state(id) == State::Done(End::Tolerated);
         let tail = self.nodes[id.0].tail.drain(..).collect();
         self.counts.failed += 1;
@@ -491,9 +577,7 @@ impl<'a> Driver<'a> {
             SkipWhy::Stopped => Skip::Stopped,
             SkipWhy::LeftOut => Skip::LeftOut,
         };
-        if let Some(key) = self.nodes[id.0].key {
-            self.making.remove(&key);
-        }
+        self.let_go(id);
         self.counts.skipped += 1;
         let step = self.nodes[id.0].label.clone();
         self.emit(Event::Skipped { step, why });
@@ -533,6 +617,13 @@ impl<'a> Driver<'a> {
     pub(crate) fn made(&self) -> IndexMap<String, Upstream> {
         let all: Vec<(NodeId, Edge)> = (0..self.plan.steps.len()).map(|index| (NodeId(index), Edge::Data)).collect();
         let everything = Planned { id: String::new(), step: flowrun_core::lang::written::Step::default(), waits: all };
-        self.upstream(&everything).0
+        let mut made = self.upstream(&everything).0;
+        // A fan-out that did not come to a good end has made a part of itself; nobody is given a part for the whole.
+        for (index, upstream) in made.values_mut().enumerate() {
+            if *self.scheduler.state(NodeId(index)) != State::Done(End::Succeeded) {
+                *upstream = Upstream::Nothing;
+            }
+        }
+        made
     }
 }

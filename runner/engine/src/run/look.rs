@@ -12,13 +12,18 @@ use flowrun_core::event::{Output, Reason};
 use flowrun_core::expr::{self, BadTemplate, Quote};
 use flowrun_core::key::{Content, Input, Job, Manifest, PythonLeaf, Work};
 use flowrun_core::lang::reference::{Reference, Target};
+use flowrun_core::lang::written::Switch;
 use flowrun_core::outcome::{Failure, FailureKind};
 use flowrun_core::plan::{self, Instance, Planned};
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
 
+use super::resume::Kept;
 use super::session::Session;
-use crate::store::{Lookup, StoredEntry};
+use crate::store::{Lookup, StoreError, StoredEntry, StoredOutput};
+
+/// A file or folder of the workspace, and what it held when it was looked at.
+pub(crate) type Origin = (PathBuf, Artifact);
 
 /// What a step made and gave.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -49,14 +54,14 @@ pub(crate) struct Question {
     /// Steps before it that a plan knows would run.
     pub(crate) pending: Vec<String>,
     pub(crate) forced: bool,
-    /// The key it had in the run that is taken up.
-    pub(crate) resumed: Option<Digest>,
+    /// What it had in the run that is taken up.
+    pub(crate) resumed: Option<Kept>,
 }
 
 /// What looking found.
 pub(crate) enum Looked {
-    /// The result is there.
-    Hit(Box<StoredEntry>),
+    /// The result is there; and how the step differs from what it was in the run that is taken up, where it does.
+    Hit(Box<StoredEntry>, Option<Vec<Reason>>),
     /// It must run.
     Miss(Box<Missed>),
     /// Its condition is false.
@@ -77,8 +82,12 @@ pub(crate) struct Missed {
     pub(crate) manifest: Manifest,
     pub(crate) job: Job,
     /// Files of the workspace whose bytes the store may not hold yet.
-    pub(crate) origins: Vec<(PathBuf, Artifact)>,
+    pub(crate) origins: Vec<Origin>,
     pub(crate) reasons: Vec<Reason>,
+    /// How it differs from what it was in the run that is taken up, where it does.
+    pub(crate) since: Option<Vec<Reason>>,
+    /// Whether a result that another run makes would do.
+    pub(crate) may_be_shared: bool,
 }
 
 impl Session {
@@ -127,11 +136,7 @@ impl Session {
     }
 
     /// The rendered step, and the workspace files whose bytes it will need.
-    pub(crate) fn job(
-        &self,
-        question: &Question,
-        context: Map<String, Json>,
-    ) -> Result<(Job, Vec<(PathBuf, Artifact)>), Failure> {
+    pub(crate) fn job(&self, question: &Question, context: Map<String, Json>) -> Result<(Job, Vec<Origin>), Failure> {
         let step = &question.planned.step;
         let mut origins = Vec::new();
         let mut inputs = IndexMap::new();
@@ -148,7 +153,7 @@ impl Session {
         &self,
         question: &Question,
         context: &Map<String, Json>,
-        origins: &mut Vec<(PathBuf, Artifact)>,
+        origins: &mut Vec<Origin>,
     ) -> Result<Work, Failure> {
         let step = &question.planned.step;
         if let Some(name) = &step.uses {
@@ -164,15 +169,29 @@ impl Session {
             expr::render(step.run.as_deref().unwrap_or_default(), context, Quote::Shell).map_err(bad_template)?;
         let (env, secrets) = plan::environment(step, context).map_err(bad_template)?;
         let mut code = BTreeMap::new();
+        let mut files = Vec::new();
         for written in &step.code {
             let path = self.project.path(written);
             let artifact = self.hash(&path)?;
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            origins.push((path, artifact));
+            files.push((path, artifact));
             code.insert(name, artifact);
         }
         let python = step.python.as_ref().map(|python| self.python_leaf(python)).transpose()?;
-        Ok(Work::Process { script, env, secrets, code, python, platform: self.platform.to_string() })
+        let tools = self.tools_for(step, &script, &files)?;
+        origins.extend(files);
+        Ok(Work::Process {
+            script,
+            env,
+            secrets,
+            code,
+            python,
+            tools,
+            system: self.system.clone(),
+            network: step.network.unwrap_or(true),
+            sandbox: step.sandbox != Some(Switch::Off),
+            platform: self.platform.to_string(),
+        })
     }
 
     fn python_leaf(&self, python: &flowrun_core::lang::written::Python) -> Result<PythonLeaf, Failure> {
@@ -186,7 +205,7 @@ impl Session {
         &self,
         reference: &Reference,
         upstream: &IndexMap<String, Upstream>,
-        origins: &mut Vec<(PathBuf, Artifact)>,
+        origins: &mut Vec<Origin>,
     ) -> Result<Input, Failure> {
         let (artifact, file) = match &reference.target {
             Target::Source(name) => match self.source(name)? {
@@ -254,25 +273,68 @@ impl Session {
         Ok(joined.artifact())
     }
 
-    fn look_up(&self, question: &Question, job: Job, origins: Vec<(PathBuf, Artifact)>) -> Looked {
+    fn look_up(&self, question: &Question, job: Job, origins: Vec<Origin>) -> Looked {
         let manifest = job.manifest();
         let key = manifest.key();
-        let kept_by_resume = question.resumed == Some(key);
-        let uncached = question.planned.step.cache == Some(false) && !kept_by_resume;
+        let resumed = question.resumed.as_ref();
+        let since = resumed.filter(|kept| kept.key != key).map(|kept| self.since(kept, &manifest, &origins));
+        let cached = question.planned.step.cache != Some(false);
         let mut reasons = Vec::new();
-        if question.forced && !kept_by_resume {
+        if question.forced {
             reasons.push(Reason::Forced);
-        } else if uncached {
-            reasons.push(Reason::Uncached);
         } else {
+            match resumed.filter(|kept| kept.key == key).map(|kept| self.keep(kept, &manifest)) {
+                Some(Ok(entry)) => return Looked::Hit(Box::new(entry), since),
+                Some(Err(problem)) => reasons.push(Reason::Damaged { problem }),
+                None if !cached => reasons.push(Reason::Uncached),
+                None => {}
+            }
+        }
+        if cached && !question.forced {
             match self.store.load_entry(&key) {
-                Ok(Lookup::Hit(entry)) => return Looked::Hit(Box::new(entry)),
+                Ok(Lookup::Hit(entry)) => return Looked::Hit(Box::new(entry), since),
                 Ok(Lookup::Damaged(problem)) => reasons.push(Reason::Damaged { problem }),
-                Ok(Lookup::Absent) => reasons = self.why(&question.label, &manifest, &origins),
+                Ok(Lookup::Absent) if reasons.is_empty() => {
+                    reasons = self.why(&question.label, &manifest, &origins);
+                }
+                Ok(Lookup::Absent) => {}
                 Err(error) => reasons.push(Reason::Damaged { problem: error.to_string() }),
             }
         }
-        Looked::Miss(Box::new(Missed { key, manifest, job, origins, reasons }))
+        let may_be_shared = cached && !question.forced;
+        Looked::Miss(Box::new(Missed { key, manifest, job, origins, reasons, since, may_be_shared }))
+    }
+
+    /// What a step had in the run that is taken up, as that run had it; or why it cannot be had.
+    fn keep(&self, kept: &Kept, manifest: &Manifest) -> Result<StoredEntry, String> {
+        let outputs = kept.outputs.iter().map(|(name, output)| (name.clone(), StoredOutput::of(output))).collect();
+        // What is stored may be another run's by now. That it was used counts all the same, for gc.
+        if let Ok(Lookup::Hit(entry)) = self.store.load_entry(&kept.key)
+            && (&entry.outputs, &entry.values) == (&outputs, &kept.values)
+        {
+            return Ok(entry);
+        }
+        for (name, output) in &kept.outputs {
+            if !self.store.has_all(&output.artifact).unwrap_or(false) {
+                return Err(format!("what run {} made as `{name}` is gone or damaged", kept.from));
+            }
+        }
+        Ok(StoredEntry {
+            key: kept.key,
+            manifest: serde_json::to_value(manifest).unwrap_or_default(),
+            outputs,
+            values: kept.values.clone(),
+            run: kept.from.clone(),
+            took_ms: kept.took_ms,
+            created_unix_ms: super::now_ms(),
+        })
+    }
+
+    /// How a step differs from what it was in the run that is taken up; nothing where that is not known any more.
+    fn since(&self, kept: &Kept, manifest: &Manifest, origins: &[Origin]) -> Vec<Reason> {
+        let earlier = self.store.peek_entry(&kept.key).ok().flatten();
+        let earlier = earlier.and_then(|entry| serde_json::from_value::<Manifest>(entry.manifest).ok());
+        earlier.map(|earlier| self.differences(manifest, &earlier, origins)).unwrap_or_default()
     }
 }
 
@@ -299,6 +361,26 @@ pub(crate) fn bad_template(bad: BadTemplate) -> Failure {
     Failure::new(FailureKind::Step, format!("a template cannot be rendered: {}", bad.message))
 }
 
-pub(crate) fn store_failure(error: impl std::fmt::Display) -> Failure {
-    Failure::new(FailureKind::Infrastructure, error.to_string())
+/// Trouble with the disk that a failure tells of.
+pub(crate) trait Trouble: std::fmt::Display {
+    /// What to do about it, where that is known.
+    fn advice(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+impl Trouble for StoreError {
+    fn advice(&self) -> Option<&'static str> {
+        self.hint()
+    }
+}
+
+impl Trouble for String {}
+
+pub(crate) fn store_failure(error: impl Trouble) -> Failure {
+    let failure = Failure::new(FailureKind::Infrastructure, error.to_string());
+    match error.advice() {
+        Some(advice) => failure.hint(advice),
+        None => failure,
+    }
 }

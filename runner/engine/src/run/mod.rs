@@ -1,7 +1,7 @@
 //! A run: from a checked project and the wishes of a person to results, told as events.
 //!
 //! What happens, in order: the store is opened and dead runs' leftovers swept; params are settled; the lock is completed where it
-//! does not pin something yet; the plan is driven ([`driver`]); results are put in their place.
+//! does not pin something yet; the plan is driven ([`driver`]); results are put in their place; what was made is written out to the disk.
 //! Knows nothing of terminals: a [`Report`] hears everything.
 
 mod detector;
@@ -10,33 +10,40 @@ mod execute;
 mod explain;
 mod look;
 mod publish;
+mod refused;
+mod resume;
+mod room;
 mod session;
+mod shell;
 mod stop;
 mod verify;
 mod why;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use flowrun_core::digest::Digest;
 use flowrun_core::event::{Counts, Event, FORMAT, RunOutcome, Stamped};
 use flowrun_core::lang::finding::did_you_mean;
+use flowrun_core::lang::written::{Step, Switch};
 use flowrun_core::outcome::Failure;
 use flowrun_core::plan::Plan;
 use flowrun_core::schedule::{Machine, Need, NodeId, Scheduler};
 use serde_json::{Map, Value as Json, json};
 
 pub use explain::{Explanation, explain};
+pub use resume::Refusal;
 pub use stop::Stop;
 pub use verify::{OutputDiffers, Place, Told, Verdict, Verification, Verified, verify};
 
 use crate::fetch::{Cache, Platform};
 use crate::lockfile::{LockError, Lockfile};
+use crate::process;
 use crate::project::Project;
 use crate::store::{RunRecord, Store, StoreError};
 use driver::{Driver, Wishes};
+use resume::Resumed;
 use session::Session;
 
 /// What a run is asked to do.
@@ -95,17 +102,9 @@ pub enum RunError {
     /// Something that must be pinned could not be found out.
     #[error("{}", .0.message)]
     Prepare(Failure),
-    /// There is no run to take up.
-    #[error("nothing to resume: {0}")]
-    NothingToResume(String),
-    /// The run that is taken up was run with another profile.
-    #[error("run {run} was run with {}", profile_text(.profile.as_deref()))]
-    OtherProfile {
-        /// The run.
-        run: String,
-        /// Its profile.
-        profile: Option<String>,
-    },
+    /// The run cannot be taken up.
+    #[error(transparent)]
+    Resume(#[from] Refusal),
     /// A step was named that the pipeline does not have.
     #[error("no step `{name}`")]
     UnknownStep {
@@ -128,18 +127,13 @@ impl RunError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Store(error) => error.hint().map(str::to_owned),
             Self::Prepare(failure) => failure.hint.clone(),
             Self::UnknownStep { hint, .. } => hint.clone(),
-            Self::OtherProfile { profile: Some(name), .. } => Some(format!("take it up with `--profile {name}`")),
-            Self::OtherProfile { profile: None, .. } => Some("take it up without `--profile`".into()),
-            Self::NothingToResume(_) => Some("start a new run without `--resume`: what is cached stays cached".into()),
+            Self::Resume(refusal) => Some(refusal.hint()),
             _ => None,
         }
     }
-}
-
-fn profile_text(profile: Option<&str>) -> String {
-    profile.map_or_else(|| "no profile".to_owned(), |name| format!("the profile `{name}`"))
 }
 
 /// Milliseconds since 1970, UTC.
@@ -160,11 +154,12 @@ pub async fn run(project: &Project, options: Options, report: &mut dyn Report, s
     let params = resumed.as_ref().map_or(options.params, |resumed| resumed.params.clone());
     let (session, notes) = prepare(project, params, store, &plan, options.dry_run, report).await?;
     let (id, record) = begin_record(&session.store, project, options.dry_run)?;
-    let wishes = Wishes {
-        dry_run: options.dry_run,
-        forced,
-        resumed: resumed.as_ref().map(|resumed| resumed.keys.clone()).unwrap_or_default(),
+    let carried = match (&record, &resumed) {
+        (Some(record), Some(resumed)) => record.carry(&resumed.lines()),
+        _ => Ok(()),
     };
+    let resumed_run = resumed.as_ref().map(|resumed| resumed.run.clone());
+    let wishes = Wishes { dry_run: options.dry_run, forced, resumed };
     let machine = machine(options.jobs);
     let scheduler = Scheduler::new(plan.specs(chosen.as_ref()), machine, options.keep_going || options.dry_run);
     let session = Arc::new(session);
@@ -177,10 +172,15 @@ pub async fn run(project: &Project, options: Options, report: &mut dyn Report, s
         profile: project.program.profile.clone(),
         params: session.params.clone(),
         steps: plan.steps.iter().map(|step| step.id.clone()).collect(),
-        resumed: resumed.map(|resumed| resumed.run),
+        resumed: resumed_run,
     });
+    if let Err(error) = carried {
+        let text = format!("if this run is interrupted, it cannot be taken up whole: {error}");
+        driver.emit(Event::Warned { text });
+    }
     notes.into_iter().for_each(|event| driver.emit(event));
     warn_of_large_steps(&plan, machine).into_iter().for_each(|event| driver.emit(event));
+    warn_of_no_sandbox(&plan, process::sandbox_missing()).into_iter().for_each(|event| driver.emit(event));
     let (outcome, counts) = driver.drive().await;
     let mut results = Vec::new();
     if !options.dry_run {
@@ -193,6 +193,9 @@ pub async fn run(project: &Project, options: Options, report: &mut dyn Report, s
         results = published;
     }
     session.save_memo();
+    if counts.ran > 0 {
+        driver.settle().await;
+    }
     driver.emit(Event::RunFinished { outcome, took_ms: began.elapsed().as_millis() as u64, counts });
     Ok(Ran { run: id, outcome, counts, failures: std::mem::take(&mut driver.failures), results })
 }
@@ -298,64 +301,13 @@ fn warn_of_large_steps(plan: &Plan, machine: Machine) -> Vec<Event> {
         .collect()
 }
 
-/// A run that is taken up.
-struct Resumed {
-    run: String,
-    params: Map<String, Json>,
-    profile: Option<String>,
-    keys: BTreeMap<String, Digest>,
-}
-
-impl Resumed {
-    fn find(store: &Store, project: &Project, asked: Option<&str>) -> Result<Self, RunError> {
-        let runs = match asked {
-            Some(name) => vec![store.resolve(name).map_err(|error| RunError::NothingToResume(error.to_string()))?],
-            None => store.runs()?.into_iter().map(|run| run.id).collect(),
-        };
-        let mut why = format!("there is no earlier run of `{}` here", project.name);
-        for run in runs {
-            let events = read_events(store, &run);
-            let Some(resumed) = Self::of(&run, &events, project) else { continue };
-            if store.is_live(&run) {
-                why = format!("run {run} is still running");
-            } else if asked.is_none() && succeeded(&events) {
-                why = format!("run {run} has succeeded");
-            } else {
-                return resumed.of_profile(project);
-            }
-            break;
-        }
-        Err(RunError::NothingToResume(why))
-    }
-
-    fn of_profile(self, project: &Project) -> Result<Self, RunError> {
-        if self.profile == project.program.profile {
-            return Ok(self);
-        }
-        Err(RunError::OtherProfile { run: self.run, profile: self.profile })
-    }
-
-    fn of(run: &str, events: &[Event], project: &Project) -> Option<Self> {
-        let (params, profile) = events.iter().find_map(|event| match event {
-            Event::RunStarted { pipeline, params, profile, .. } if *pipeline == project.name => {
-                Some((params.clone(), profile.clone()))
-            }
-            _ => None,
-        })?;
-        let keys = events.iter().filter_map(|event| match event {
-            Event::Finished { step, key, .. } | Event::Cached { step, key, .. } => Some((step.clone(), *key)),
-            _ => None,
-        });
-        Some(Self { run: run.to_owned(), params, profile, keys: keys.collect() })
-    }
-}
-
-fn succeeded(events: &[Event]) -> bool {
-    matches!(events.last(), Some(Event::RunFinished { outcome: RunOutcome::Succeeded, .. }))
-}
-
-/// The events of a recorded run; lines that this flowrun does not know are skipped.
-pub fn read_events(store: &Store, run: &str) -> Vec<Event> {
-    let lines = store.events(run).unwrap_or_default();
-    lines.iter().filter_map(|line| serde_json::from_str::<Stamped>(line).ok()).map(|stamped| stamped.event).collect()
+/// Once a run, where its steps count on a sandbox that is not there.
+fn warn_of_no_sandbox(plan: &Plan, missing: Option<&str>) -> Option<Event> {
+    let counts_on_it = |step: &Step| step.run.is_some() && step.sandbox != Some(Switch::Off);
+    let why = missing.filter(|_| plan.steps.iter().any(|planned| counts_on_it(&planned.step)))?;
+    let text = format!(
+        "`run` steps have no sandbox here: {why}. They can read files that they do not declare, which no key holds: a \
+         cached result may then be a stale one. Results that are made so are marked"
+    );
+    Some(Event::Warned { text })
 }

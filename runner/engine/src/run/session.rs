@@ -2,27 +2,30 @@
 //!
 //! Nothing here changes while steps run, but for memories of what was already found out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
-use flowrun_core::artifact::Artifact;
+use flowrun_core::artifact::{Artifact, Mode};
 use flowrun_core::digest::Digest;
 use flowrun_core::expr::{self, Quote};
+use flowrun_core::key::Work;
 use flowrun_core::lang::wheel_pin;
 use flowrun_core::lang::written::{Python, Source, Step};
 use flowrun_core::outcome::{Failure, FailureKind};
 use flowrun_core::plan::{self, Plan};
+use flowrun_core::script;
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
 
-use super::look::{Sourced, bad_template, store_failure};
+use super::look::{Origin, Sourced, bad_template, store_failure};
 use crate::builtin;
 use crate::fetch::{self, Cache, Platform, WheelPin};
 use crate::lockfile::Lockfile;
 use crate::project::Project;
 use crate::python::{self, PythonLock, PythonSpec};
 use crate::store::{Memo, Store};
+use crate::tools::{self, Toolbox, Tools};
 use crate::wasm::WasmHost;
 
 /// A plugin's component and its digest.
@@ -32,6 +35,13 @@ pub(crate) struct Plugin {
     pub(crate) digest: Digest,
 }
 
+/// Shell files larger than this are not looked through for programs: they hold data.
+const LARGEST_SHELL_FILE: u64 = 1 << 20;
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 pub(crate) struct Session {
     pub(crate) project: Project,
     pub(crate) params: Map<String, Json>,
@@ -39,11 +49,15 @@ pub(crate) struct Session {
     pub(crate) cache: Cache,
     pub(crate) platform: Platform,
     pub(crate) lock: Lockfile,
-    memo: Mutex<Memo>,
+    pub(crate) toolbox: Toolbox,
+    pub(crate) system: String,
+    memo: Memo,
     pub(crate) told: super::why::Told,
     sources: Mutex<HashMap<String, Artifact>>,
     plugins: Mutex<HashMap<String, Plugin>>,
     interpreters: HashMap<String, String>,
+    tool_words: Mutex<HashMap<Digest, BTreeSet<String>>>,
+    tool_folders: Mutex<HashMap<Digest, PathBuf>>,
     wasm: OnceLock<Result<WasmHost, String>>,
 }
 
@@ -57,7 +71,7 @@ impl Session {
         lock: Lockfile,
         interpreters: HashMap<String, String>,
     ) -> Self {
-        let memo = Mutex::new(Memo::load(&store));
+        let memo = Memo::load(&store);
         Self {
             project,
             params,
@@ -65,11 +79,15 @@ impl Session {
             cache,
             platform,
             lock,
+            toolbox: Toolbox::of_user(),
+            system: tools::system(),
             memo,
             told: Default::default(),
             sources: Mutex::default(),
             plugins: Mutex::default(),
             interpreters,
+            tool_words: Mutex::default(),
+            tool_folders: Mutex::default(),
             wasm: OnceLock::new(),
         }
     }
@@ -81,16 +99,14 @@ impl Session {
 
     /// The content of a file or folder of the machine.
     pub(crate) fn hash(&self, path: &Path) -> Result<Artifact, Failure> {
-        let memo = self.memo.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.store
-            .hash_source(path, &memo)
+            .hash_source(path, &self.memo)
             .map_err(|error| Failure::new(FailureKind::Step, format!("cannot read {}: {error}", path.display())))
     }
 
     /// Writes down what was found out about the workspace; losing it only costs time.
     pub(crate) fn save_memo(&self) {
-        let memo = self.memo.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Err(error) = memo.save(&self.store) {
+        if let Err(error) = self.memo.save(&self.store) {
             // The cache never fails a run.
             let _ = error;
         }
@@ -238,8 +254,77 @@ impl Session {
         Err(Failure::new(FailureKind::Infrastructure, format!("nothing is pinned by {pin}")))
     }
 
+    /// The programs that a step may call: those that its script and its shell files name, and those it declares.
+    pub(crate) fn tools_for(
+        &self,
+        step: &Step,
+        text: &str,
+        code: &[Origin],
+    ) -> Result<BTreeMap<String, Artifact>, Failure> {
+        let hash = |path: &Path| self.hash(path);
+        let mut found = Tools::new();
+        let mut words: BTreeSet<String> = script::words(text).into_iter().map(str::to_owned).collect();
+        for (path, artifact) in code {
+            words.extend(self.words_of(path, artifact));
+        }
+        // The environment's own come first there.
+        let of_environment =
+            |word: &String| step.python.is_some() && (word.starts_with("python") || word.starts_with("pip"));
+        for word in words.iter().filter(|word| !of_environment(word)) {
+            self.toolbox.add(word, &mut found, &hash)?;
+        }
+        for tool in step.tools.iter().map(String::as_str).chain(["sh"]) {
+            if !self.toolbox.add(tool, &mut found, &hash)? {
+                return Err(Failure::new(FailureKind::Infrastructure, format!("there is no program `{tool}` on the PATH"))
+                    .hint("the step needs it (`tools`): install it, or put its folder on the PATH of the shell that starts flowrun"));
+            }
+        }
+        Ok(found.into_iter().map(|(name, tool)| (name, tool.artifact)).collect())
+    }
+
+    /// The words of a shell file among a step's code. One that cannot be read says so when it is laid out.
+    fn words_of(&self, path: &Path, artifact: &Artifact) -> BTreeSet<String> {
+        let is_shell = path.extension().is_some_and(|kind| kind == "sh" || kind == "bash");
+        if !is_shell || artifact.mode == Mode::Folder || artifact.size > LARGEST_SHELL_FILE {
+            return BTreeSet::new();
+        }
+        let mut known = lock(&self.tool_words);
+        let read = || {
+            let text = std::fs::read(path).unwrap_or_default();
+            script::words(&String::from_utf8_lossy(&text)).into_iter().map(str::to_owned).collect()
+        };
+        known.entry(artifact.digest).or_insert_with(read).clone()
+    }
+
+    /// A step's programs and where they are; found already when its key was made.
+    pub(crate) fn tools_of(&self, work: &Work) -> Result<Tools, Failure> {
+        let Work::Process { tools, .. } = work else { return Ok(Tools::new()) };
+        let hash = |path: &Path| self.hash(path);
+        let mut found = Tools::new();
+        for name in tools.keys().filter(|name| !name.contains('#')) {
+            self.toolbox.add(name, &mut found, &hash)?;
+        }
+        Ok(found)
+    }
+
+    /// The folder of links to a step's programs. Steps of a run that have the same share it.
+    pub(crate) fn tools_folder(&self, run: &str, work: &Work) -> Result<PathBuf, Failure> {
+        let tools = self.tools_of(work)?;
+        let names: Vec<String> = tools.iter().map(|(name, tool)| format!("{name}={}", tool.file.display())).collect();
+        let digest = Digest::of(names.join("\n").as_bytes());
+        let mut folders = lock(&self.tool_folders);
+        if let Some(folder) = folders.get(&digest) {
+            return Ok(folder.clone());
+        }
+        // No label of a step holds a `-` before its first bracket.
+        let folder = self.store.step_folder(run, &format!("bin-{}", digest.short())).map_err(store_failure)?;
+        tools::link_all(&tools, &folder).map_err(|error| store_failure(format!("{}: {error}", folder.display())))?;
+        folders.insert(digest, folder.clone());
+        Ok(folder)
+    }
+
     /// Brings bytes of the workspace into the store, where a step needs them.
-    pub(crate) fn ensure(&self, origins: &[(PathBuf, Artifact)]) -> Result<(), Failure> {
+    pub(crate) fn ensure(&self, origins: &[Origin]) -> Result<(), Failure> {
         for (path, artifact) in origins {
             self.store.ensure_source(path, artifact).map_err(store_failure)?;
         }

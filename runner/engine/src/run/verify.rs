@@ -292,7 +292,7 @@ async fn again(session: &Arc<Session>, step: String, entry: StoredEntry, attempt
     let verdict = match made {
         Ok(made) => {
             let session = session.clone();
-            let compared = tokio::task::spawn_blocking(move || compare(&session, &entry, &made)).await;
+            let compared = tokio::task::spawn_blocking(move || compare(&session, &entry, &made.result)).await;
             compared.unwrap_or_else(|bug| {
                 let failure = Failure::new(FailureKind::Infrastructure, format!("a bug of flowrun's: {bug}"));
                 Verdict::Failed { failure, tail: Vec::new() }

@@ -124,6 +124,7 @@ impl Store {
         gone.iter().try_for_each(|entry| remove(&entry.path))?;
         if !policy.dry_run {
             self.prune_history(&kept.iter().filter_map(|entry| entry.key).collect())?;
+            self.clear_claims()?;
         }
         for run in self.old_runs()? {
             report.runs += 1;

@@ -8,7 +8,8 @@
 //!     blobs/ab/cdef…[.x]              bytes by blake3, 0444; .x are executable, 0555
 //!     entries/ab/cdef….json           results by step key
 //!     history/TAG                     keys that a step had, a line each, newest last
-//!     runs/ID/                        meta.json events.jsonl logs/ lock
+//!     runs/ID/                        meta.json carried.jsonl events.jsonl logs/ lock
+//!     claims/KEY                      a result that a run is making, held by a lock: see `claims.rs`
 //!     memo                            digests of workspace files
 //!     tmp/RUN/STEP.ATTEMPT/           folders of running steps
 //!     tmp/.PID-TIME/                  an open store's half-written things, and its lock
@@ -21,8 +22,9 @@
 //! | entry | `save_entry` | aside, renamed | its last line is not its digest: a loud miss |
 //! | history | `save_entry` | one append a result | the line is no key: skipped |
 //! | events | the run that holds `runs/ID/lock` | one append an event | the line is no JSON: skipped |
+//! | claim | the run that holds its lock | in place: nobody depends on what is in it | the run is not named |
 //! | memo | `Memo::save` | aside, renamed | its last line is not its digest: empty |
-//! | anything, to remove it | `gc` alone, under the exclusive lock; a reader only what it found damaged | | |
+//! | anything, to remove it | `gc` alone, under the exclusive lock; a reader only what it found damaged; a claim who holds it | | |
 //!
 //! **Two versions.** Folders `vN` stand side by side:
 //!
@@ -35,10 +37,18 @@
 //! events that older readers skip; an entry or memo that says another `format` is not believed.
 //!
 //! **Crashes.** Everything is made aside and renamed into place, so a name either holds the whole or is not there; blobs come before the
-//! entry that refers to them, and `gc` removes entries before blobs. After SIGKILL, at any instant, only work is lost. Nothing is
-//! fsynced. After a power loss a file that was written in the last half minute may be short, empty or gone: blobs are checked by size and
-//! stamp at each use, entries and the memo by their own digest, so those are found and made again. What remains: a disk or file system
-//! that keeps a file's size and time but not its bytes. [`Store::check`] reads them all and finds that too.
+//! entry that refers to them, and `gc` removes entries before blobs. After SIGKILL, at any instant, only work is lost.
+//!
+//! **Power.** The promise: after the last line of a run, what it made survives a power loss; before that a power loss costs work, never truth.
+//! The first half is one [`Store::settle`] at the end of a run that made something, which writes out the whole file system. The second half
+//! needs no writing out: a file that was written since may be short, empty or gone, and is found so, since blobs are checked by size and stamp
+//! at each use, entries and the memo by their own digest. What remains: a disk or file system that keeps a file's size and time but not its
+//! bytes. [`Store::check`] reads them all and finds that too.
+//!
+//! Why not an fsync a step: a step makes an entry and any number of blobs in any number of folders, and each of them, and each folder that got a
+//! new name, would have to be written out for the promise to hold a step earlier. A disk does some hundred of these a second, so that a
+//! run of thousands of light steps would wait for the disk and for little else, to save at best the work of the last minutes before a power loss.
+//! Nor is the order of what reaches the disk needed: whatever comes first, an entry without its blobs is a miss.
 //!
 //! **Stamps.** A blob's modification time is one second after 1970. It is set before the bytes are hashed and looked at again after, so a
 //! late writer cannot slip in between. Whatever writes into a blob later, through whatever hard link, moves that time; a use that finds
@@ -53,6 +63,7 @@
 
 mod blobs;
 mod check;
+mod claims;
 mod compare;
 mod entries;
 mod gc;
@@ -77,6 +88,7 @@ use flowrun_core::digest::Digest;
 use scratch::Scratch;
 
 pub use check::{Flaw, Problem};
+pub use claims::{Claim, Claimed, Holder};
 pub use entries::{Lookup, StoredEntry, StoredOutput};
 pub use gc::{GcPolicy, GcReport, StoreSize};
 pub use ingest::Take;
@@ -123,6 +135,9 @@ impl StoreError {
     pub fn hint(&self) -> Option<&'static str> {
         use std::io::ErrorKind;
         let Self::Io { source, .. } = self else { return None };
+        if source.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) {
+            return Some("allow more open files: `ulimit -n 1024`; or run fewer steps at once: `--jobs 1`");
+        }
         match source.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
                 Some("make room on the disk; `flowrun gc --older-than 7d` gives back what old results take")
@@ -168,7 +183,7 @@ impl Store {
             _ => project.join(".flowrun"),
         };
         let root = outer.join("v1");
-        for folder in ["blobs", "entries", "history", "runs", "tmp"] {
+        for folder in ["blobs", "claims", "entries", "history", "runs", "tmp"] {
             let path = root.join(folder);
             std::fs::create_dir_all(&path).map_err(StoreError::io(&path))?;
         }
@@ -183,6 +198,15 @@ impl Store {
         lock.lock_shared().map_err(StoreError::io(&path))?;
         let scratch = Scratch::open(&root)?;
         Ok(Self { inner: Arc::new(Inner { root, lock, scratch }) })
+    }
+
+    /// Returns when everything that was kept is on the disk: see the essay on power. It takes as long as the disk needs for all that any
+    /// program has written to that file system.
+    ///
+    /// # Errors
+    /// When something could not be written out.
+    pub fn settle(&self) -> Result<()> {
+        write_out(&self.inner.lock).map_err(|error| StoreError::io(&self.inner.root)(error.into()))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -233,6 +257,19 @@ impl Store {
     pub fn discard(&self, path: &Path) -> Result<()> {
         scratch::discard(path)
     }
+}
+
+/// Writes out the file system that a file is on.
+#[cfg(target_os = "linux")]
+fn write_out(file: &std::fs::File) -> rustix::io::Result<()> {
+    rustix::fs::syncfs(file)
+}
+
+/// Elsewhere only all of them can be, and whether that went well is not told.
+#[cfg(not(target_os = "linux"))]
+fn write_out(_file: &std::fs::File) -> rustix::io::Result<()> {
+    rustix::fs::sync();
+    Ok(())
 }
 
 /// Renames a finished file to its name, making the folders above it.

@@ -1,7 +1,8 @@
 //! Runs as append-only records. A run is alive as long as its process holds the lock in its folder: that is right even after SIGKILL.
 //!
 //! Events are lines of JSON that mean nothing here. One that was cut off, by a death or a full disk, is skipped by readers; the next one begins
-//! a line of its own.
+//! a line of its own. A run that takes up another carries over what it needs of that one's events, so that its own record tells all of it,
+//! whatever becomes of the other.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,9 @@ use serde_json::Value as Json;
 
 use super::scratch::is_held;
 use super::{Result, Store, StoreError, file_name};
+
+/// What was carried over from the run that was taken up.
+const CARRIED: &str = "carried.jsonl";
 
 /// A run that is being recorded.
 #[derive(Debug)]
@@ -100,6 +104,15 @@ impl RunRecord {
         written.map_err(StoreError::io(&self.folder.join("events.jsonl")))
     }
 
+    /// Carries over events of the run that this one takes up.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn carry(&self, lines: &[String]) -> Result<()> {
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        self.store.write_whole(&self.folder.join(CARRIED), text.as_bytes())
+    }
+
     /// Puts a file into the record, whole.
     ///
     /// # Errors
@@ -175,10 +188,25 @@ impl Store {
     /// # Errors
     /// When they cannot be read.
     pub fn events(&self, id: &str) -> Result<Vec<String>> {
+        self.lines(id, "events.jsonl")
+    }
+
+    /// The lines that a run carried over from the one that it took up; none where it took up none.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn carried(&self, id: &str) -> Result<Vec<String>> {
+        match self.lines(id, CARRIED) {
+            Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            lines => lines,
+        }
+    }
+
+    fn lines(&self, id: &str, name: &str) -> Result<Vec<String>> {
         if !is_component(id) {
             return Err(no_such(id));
         }
-        let path = self.path("runs").join(id).join("events.jsonl");
+        let path = self.path("runs").join(id).join(name);
         let bytes = std::fs::read(&path).map_err(StoreError::io(&path))?;
         let whole = |line: &&str| serde_json::from_str::<IgnoredAny>(line).is_ok();
         let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());

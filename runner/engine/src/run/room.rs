@@ -1,0 +1,210 @@
+//! The folder in which one attempt of one step happens: laid out before, taken in after, thrown away in the end.
+//!
+//! ```text
+//! tmp/RUN/LABEL.ATTEMPT/
+//!   in/NAME[/FILE]      inputs: hard links of the store's read-only files; nobody may write here
+//!   work/               the working directory
+//!     in -> ../in       so that the paths in a script are the same everywhere
+//!     out/NAME | FILE   what it makes
+//!     CODE…             private copies of its code
+//!   values/values.json  what a process gives
+//!   home/ tmp/          its HOME and TMPDIR
+//! ```
+//! Inputs lie beside the working directory and not in it, since a sandbox can open a folder for writing but not close one below it.
+//! What a failed attempt left is thrown away with the folder: it was never in the store.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use flowrun_core::artifact::Mode;
+use flowrun_core::event::Output;
+use flowrun_core::key::{Content, Job, Work};
+use flowrun_core::outcome::{Failure, FailureKind};
+use flowrun_core::plan::{input_path, output_path};
+use indexmap::IndexMap;
+
+use super::look::{Origin, store_failure};
+use super::session::Session;
+use crate::store::{How, StoreError, Take};
+
+/// Where an attempt happens.
+#[derive(Clone, Debug)]
+pub(crate) struct Room {
+    root: PathBuf,
+}
+
+/// What an attempt made.
+pub(crate) struct Taken {
+    pub(crate) outputs: IndexMap<String, Output>,
+    /// What lay beside the outputs, undeclared.
+    pub(crate) strays: Vec<String>,
+}
+
+/// Undeclared files that are named; more is a step that means something else by its output folder.
+const MOST_STRAYS: usize = 10;
+
+impl Room {
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// The folder of all this.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The working directory, from which the paths of inputs and outputs start.
+    pub(crate) fn work(&self) -> PathBuf {
+        self.root.join("work")
+    }
+
+    pub(crate) fn home(&self) -> PathBuf {
+        self.root.join("home")
+    }
+
+    pub(crate) fn tmp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    pub(crate) fn inputs(&self) -> PathBuf {
+        self.root.join("in")
+    }
+
+    /// The folder of the file for values.
+    pub(crate) fn given(&self) -> PathBuf {
+        self.root.join("values")
+    }
+
+    pub(crate) fn values(&self) -> PathBuf {
+        self.given().join("values.json")
+    }
+
+    /// Lays everything out that the job reads; `pinned` has its downloads by input.
+    pub(crate) fn lay(
+        &self,
+        session: &Session,
+        job: &Job,
+        origins: &[Origin],
+        pinned: &BTreeMap<String, PathBuf>,
+    ) -> Result<(), Failure> {
+        session.ensure(origins)?;
+        for folder in [self.inputs(), self.work().join("out"), self.home(), self.tmp(), self.given()] {
+            make(&folder)?;
+        }
+        let link = self.work().join("in");
+        std::os::unix::fs::symlink("../in", &link).map_err(|error| disk(&link, &error))?;
+        for (name, input) in &job.inputs {
+            let place = self.root.join(input_path(name, input));
+            if let Some(parent) = place.parent() {
+                make(parent)?;
+            }
+            match &input.content {
+                Content::Known(artifact) => {
+                    session.store.materialise(artifact, &place, How::Link).map_err(store_failure)?
+                }
+                // A download is shared between projects, so a step gets its own copy unless the disk can clone it.
+                Content::Pinned(_) => {
+                    std::fs::copy(&pinned[name], &place).map(drop).map_err(|error| disk(&place, &error))?
+                }
+            }
+        }
+        for (name, _) in job.outputs.iter().filter(|(_, kind)| *kind == "dir") {
+            make(&self.work().join("out").join(name))?;
+        }
+        if let Work::Process { code, .. } = &job.work {
+            for (name, artifact) in code {
+                session.store.materialise(artifact, &self.work().join(name), How::Copy).map_err(store_failure)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what was made into the store.
+    pub(crate) fn take(&self, session: &Session, job: &Job) -> Result<Taken, Failure> {
+        inputs_are_whole(session, job)?;
+        let mut outputs = IndexMap::new();
+        for (name, kind) in &job.outputs {
+            outputs.insert(name.clone(), self.take_one(session, name, kind)?);
+        }
+        Ok(Taken { outputs, strays: self.strays() })
+    }
+
+    fn take_one(&self, session: &Session, name: &str, kind: &str) -> Result<Output, Failure> {
+        let lacks = |message: String| Failure::new(FailureKind::Output, message);
+        let path = output_path(name, kind);
+        let place = self.work().join(&path);
+        if std::fs::symlink_metadata(&place).is_err() {
+            let hint = format!("it must be written to `{path}`, which `{{{{ outputs.{name} }}}}` gives");
+            return Err(lacks(format!("output `{name}` was declared but not made")).hint(hint));
+        }
+        let artifact = session.store.ingest(&place, Take::Move).map_err(|error| not_kept(name, &error))?;
+        let is_folder = artifact.mode == Mode::Folder;
+        if is_folder != (kind == "dir") {
+            let found = if is_folder { "a folder" } else { "a file" };
+            return Err(lacks(format!("output `{name}` is {found}, and was declared otherwise")));
+        }
+        let file = if is_folder { name } else { kind };
+        Ok(Output { artifact, name: file.to_owned() })
+    }
+
+    fn strays(&self) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(self.work().join("out")) else { return Vec::new() };
+        let mut names: Vec<String> = entries
+            .filter_map(Result::ok)
+            // Folders of outputs that were moved file by file stay, empty.
+            .filter(|entry| !is_hollow(&entry.path()))
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names.truncate(MOST_STRAYS);
+        names
+    }
+}
+
+fn is_hollow(path: &Path) -> bool {
+    let is_folder = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+    is_folder && std::fs::read_dir(path).is_ok_and(|entries| entries.flatten().all(|entry| is_hollow(&entry.path())))
+}
+
+/// What cannot be kept is the step's fault; that there is no room for it is the machine's.
+fn not_kept(name: &str, error: &StoreError) -> Failure {
+    let kind = match error {
+        StoreError::Io { .. } => FailureKind::Infrastructure,
+        _ => FailureKind::Output,
+    };
+    let failure = Failure::new(kind, format!("output `{name}` cannot be kept: {error}"));
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// Inputs are the store's own files: a step that wrote into one is found out, and the damaged file goes.
+fn inputs_are_whole(session: &Session, job: &Job) -> Result<(), Failure> {
+    for (name, input) in &job.inputs {
+        let Content::Known(artifact) = &input.content else { continue };
+        if !session.store.has_all(artifact).map_err(store_failure)? {
+            return Err(Failure::new(FailureKind::Step, format!("it changed its input `{name}`"))
+                .hint("inputs are read-only: copy what must be changed into the step's folder first"));
+        }
+    }
+    Ok(())
+}
+
+fn make(folder: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(folder).map_err(|error| disk(folder, &error))
+}
+
+fn disk(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(FailureKind::Infrastructure, format!("{}: {error}", path.display()))
+}
+
+/// Runs work that waits for disks where it holds up nobody.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Failure::new(FailureKind::Infrastructure, format!("a bug of flowrun's: {error}"))),
+    }
+}

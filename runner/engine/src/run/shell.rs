@@ -1,0 +1,195 @@
+//! A `run` step: its command, its environment, what it may reach, the values it gives, and what a refusal is told as.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use flowrun_core::key::Work;
+use flowrun_core::outcome::{Failure, FailureKind, Say};
+use serde_json::{Map, Value as Json};
+use tokio::sync::mpsc::{self, Sender};
+use tokio_util::sync::CancellationToken;
+
+use super::execute::Attempt;
+use super::refused::{Limits, Refusals};
+use super::room::{Room, blocking};
+use super::session::Session;
+use crate::process::{self, Sandbox};
+use crate::{python, tools};
+
+/// The largest `values.json`: values are metrics and decisions, and stay in memory and in every record.
+const LARGEST_VALUES: u64 = 4 << 20;
+
+/// Runs the step's script.
+pub(crate) async fn run(
+    session: &std::sync::Arc<Session>,
+    attempt: &Attempt,
+    room: &Room,
+    say: &Sender<Say>,
+    stop: &CancellationToken,
+) -> Result<Map<String, Json>, Failure> {
+    let Work::Process { script, .. } = &attempt.job.work else { return Ok(Map::new()) };
+    let python = environment(session, attempt, say).await?;
+    let shell = Shell { session, attempt, room, python: python.as_ref() };
+    let command = shell.command(script)?;
+    let mut refusals = Refusals::new(Limits {
+        sandbox: command.sandbox.clone(),
+        offline: command.offline,
+        dir: room.work(),
+        inputs: std::fs::canonicalize(room.inputs()).unwrap_or_else(|_| room.inputs()),
+        tools: session.tools_of(&attempt.job.work)?.into_keys().collect(),
+    });
+    let ran = listened(&command, say, stop, &mut refusals).await;
+    let path = session.toolbox.path();
+    if let Err(failure) = ran {
+        return Err(refusals.explain(failure, &path));
+    }
+    if let Some(text) = refusals.note() {
+        let _ = say.send(Say::log(text)).await;
+    }
+    let (session, tools, values) = (session.clone(), attempt.job.work.clone(), room.values());
+    blocking(move || {
+        tools_are_the_same(&session, &tools)?;
+        read_values(&values)
+    })
+    .await
+}
+
+/// Runs a command, its lines heard on their way.
+async fn listened(
+    command: &process::Command,
+    say: &Sender<Say>,
+    stop: &CancellationToken,
+    refusals: &mut Refusals,
+) -> Result<(), Failure> {
+    let (own, mut heard) = mpsc::channel(256);
+    let onward = say.clone();
+    let listen = async {
+        while let Some(say) = heard.recv().await {
+            if let Say::Line { text, .. } = &say {
+                refusals.hear(text);
+            }
+            let _ = onward.send(say).await;
+        }
+    };
+    let run = async {
+        let ran = process::run(command, &own, stop).await;
+        drop(own);
+        ran
+    };
+    tokio::join!(run, listen).0
+}
+
+async fn environment(
+    session: &Session,
+    attempt: &Attempt,
+    say: &Sender<Say>,
+) -> Result<Option<python::Environment>, Failure> {
+    let Some(python) = &attempt.planned.step.python else { return Ok(None) };
+    let lock = session.python_lock(python)?;
+    python::environment(&session.cache, &lock, say).await.map(Some)
+}
+
+struct Shell<'a> {
+    session: &'a Session,
+    attempt: &'a Attempt,
+    room: &'a Room,
+    python: Option<&'a python::Environment>,
+}
+
+impl Shell<'_> {
+    fn command(&self, script: &str) -> Result<process::Command, Failure> {
+        let Work::Process { env, secrets, sandbox, network, .. } = &self.attempt.job.work else {
+            return Err(Failure::new(FailureKind::Infrastructure, "not a process: a bug of flowrun's"));
+        };
+        let mut all = self.base(*sandbox)?;
+        all.extend(env.clone());
+        let mut hidden = Vec::new();
+        for (name, from) in secrets {
+            let value = std::env::var(from).map_err(|_| no_secret(from))?;
+            hidden.push(value.clone());
+            all.insert(name.clone(), value);
+        }
+        Ok(process::Command {
+            argv: ["sh", "-eu", "-c", script].map(Into::into).to_vec(),
+            dir: self.room.work(),
+            env: all,
+            secrets: hidden,
+            sandbox: (*sandbox && process::sandbox_missing().is_none()).then(|| self.sandbox()).transpose()?,
+            offline: !network,
+            ..process::Command::default()
+        })
+    }
+
+    /// The variables that every step has: the same on every machine, but for the folders. Documented in the reference.
+    fn base(&self, sandbox: bool) -> Result<BTreeMap<String, String>, Failure> {
+        let text = |path: &Path| path.display().to_string();
+        let tools = self.session.tools_folder(&self.attempt.run, &self.attempt.job.work)?;
+        let mut path: Vec<String> = self.python.iter().map(|python| text(&python.bin)).collect();
+        path.push(text(&tools));
+        if !sandbox {
+            path.push(self.session.toolbox.path());
+        }
+        Ok([
+            ("PATH", path.join(":")),
+            ("HOME", text(&self.room.home())),
+            ("TMPDIR", text(&self.room.tmp())),
+            ("LANG", "C.UTF-8".to_owned()),
+            ("TZ", "UTC".to_owned()),
+            ("PYTHONHASHSEED", "0".to_owned()),
+            ("PYTHONUNBUFFERED", "1".to_owned()),
+            ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
+            ("FLOWRUN_VALUES", text(&self.room.values())),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into())
+    }
+
+    fn sandbox(&self) -> Result<Sandbox, Failure> {
+        let room = self.room;
+        let tools = self.session.tools_of(&self.attempt.job.work)?;
+        let mut run = tools::shown_for(tools.values().map(|tool| tool.file.as_path()));
+        if let Some(python) = self.python {
+            run.push(python.root.clone());
+            run.extend(tools::shown_for([python.interpreter.path.as_path()].into_iter()));
+        }
+        run.push(room.inputs());
+        let gpu = self.attempt.planned.step.resources.as_ref().and_then(|resources| resources.gpu);
+        Ok(Sandbox {
+            read: vec![self.session.tools_folder(&self.attempt.run, &self.attempt.job.work)?],
+            run,
+            write: vec![room.work(), room.home(), room.tmp(), room.given()],
+            gpu: gpu.is_some_and(|count| count > 0),
+        })
+    }
+}
+
+fn no_secret(from: &str) -> Failure {
+    Failure::new(FailureKind::Infrastructure, format!("the secret `{from}` is not set"))
+        .hint(format!("set it where flowrun runs: `export {from}=...`"))
+}
+
+/// A program that was replaced while the step ran is not the one in its key.
+fn tools_are_the_same(session: &Session, work: &Work) -> Result<(), Failure> {
+    for (name, tool) in session.tools_of(work)? {
+        if session.hash(&tool.file)?.digest != tool.artifact.digest {
+            let text = format!("the program `{name}` was replaced while the step ran");
+            return Err(Failure::new(FailureKind::Infrastructure, text).hint("run again: what it made is not kept"));
+        }
+    }
+    Ok(())
+}
+
+fn read_values(path: &Path) -> Result<Map<String, Json>, Failure> {
+    let bad = |problem: String| {
+        Failure::new(FailureKind::Output, format!("the values that it wrote are not one JSON object: {problem}"))
+    };
+    match std::fs::symlink_metadata(path) {
+        Err(_) => return Ok(Map::new()),
+        Ok(found) if !found.is_file() || found.len() > LARGEST_VALUES => {
+            return Err(bad(format!("not a file of at most {} MiB", LARGEST_VALUES >> 20)));
+        }
+        Ok(_) => {}
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| bad(error.to_string()))
+}

@@ -1,0 +1,266 @@
+//! What a `run` step can reach, and what of that is in its key, with the real binary.
+
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+
+use support::{Bed, Said, said};
+
+/// Whether this kernel can hold a step to what it declared. Where it cannot, that is what the tests look for.
+fn is_held(bed: &Bed) -> bool {
+    let held = !bed.flowrun(&["plan", "p.yaml"]).ok().stderr.contains("have no sandbox here");
+    if !held {
+        eprintln!("this kernel has no Landlock: what is refused is not tested");
+    }
+    held
+}
+
+/// A program in a folder that stands first on the PATH.
+fn program(bed: &Bed, name: &str, text: &str) {
+    bed.write(&format!("bin/{name}"), text);
+    std::fs::set_permissions(bed.path(&format!("bin/{name}")), std::fs::Permissions::from_mode(0o755)).expect("chmod");
+}
+
+fn with_path(bed: &Bed, args: &[&str]) -> Said {
+    let path = format!("{}:{}", bed.path("bin").display(), std::env::var("PATH").expect("PATH"));
+    said(bed.command(args).env("PATH", path).output().expect("starts"))
+}
+
+#[test]
+fn what_is_not_declared_is_refused_by_name() {
+    let rows: [(&str, &str, &str); 9] = [
+        ("read", "cat {secret}", "the sandbox refused `{secret}`: declare it under `inputs`"),
+        ("read by a link", "ln -s {secret} l; cat l", "Permission denied"),
+        ("list", "ls {root}", "the sandbox refused `{root}`"),
+        ("write", "echo x > {root}/made", "the sandbox refused `{root}/made`: a step writes only in its own folder"),
+        ("write its input", "echo x > {{ inputs.data }}", "its input `data/data.txt` is read-only"),
+        ("add to its inputs", "touch in/more", "read-only"),
+        ("remove its input", "rm -f {{ inputs.data }}", "read-only"),
+        ("call by path", "X={root}/bin; \"$X/hidden\"", "declare it under `tools` to call it"),
+        ("the store", "ls {root}/.flowrun/v1/blobs", "the sandbox refused"),
+    ];
+    let bed = Bed::new("flowrun: 1\nsteps: { a: { run: 'true' } }\n");
+    if !is_held(&bed) {
+        return;
+    }
+    bed.write("secret.txt", "sesame\n");
+    bed.write("data.txt", "data\n");
+    let root = std::fs::canonicalize(bed.root()).expect("real").display().to_string();
+    let fill = |text: &str| text.replace("{secret}", "{root}/secret.txt").replace("{root}", &root);
+    program(&bed, "hidden", "#!/bin/sh\necho hidden\n");
+    for (what, script, told) in rows {
+        let script = fill(script);
+        bed.write(
+            "p.yaml",
+            &format!(
+                "flowrun: 1\nsources: {{ data: {{ path: data.txt }} }}\nsteps:\n  a:\n    run: |\n      {script}\n    inputs: {{ data: sources.data }}\n"
+            ),
+        );
+        let said = bed.flowrun(&["run", "p.yaml"]).fails(1);
+        assert!(said.stderr.contains(&fill(told)), "{what}: `{}` is not in\n{}", fill(told), said.stderr);
+        assert!(!said.stderr.contains("sesame"), "{what}: it was read");
+        assert_eq!(bed.read("data.txt"), "data\n", "{what}");
+        assert!(!bed.path("made").exists(), "{what}");
+        // The same without a sandbox shows that it was the sandbox that refused.
+        if ["read", "list", "write", "call by path", "the store"].contains(&what) {
+            bed.write("p.yaml", &(bed.read("p.yaml") + "    sandbox: off\n"));
+            bed.flowrun(&["run", "p.yaml"]).ok();
+            let _ = std::fs::remove_file(bed.path("made"));
+        }
+    }
+}
+
+#[test]
+fn a_step_that_goes_on_without_what_was_refused_says_so() {
+    let bed = Bed::new("flowrun: 1\nsteps: { a: { run: 'true' } }\n");
+    if !is_held(&bed) {
+        return;
+    }
+    bed.write("secret.txt", "x");
+    bed.write(
+        "p.yaml",
+        &format!("flowrun: 1\nsteps:\n  a: {{ run: \"cat {} || true\" }}\n", bed.path("secret.txt").display()),
+    );
+    bed.flowrun(&["run", "p.yaml"]).ok();
+    bed.flowrun(&["logs", "@latest", "a"]).ok().says("the sandbox refused").says("went on without it");
+}
+
+#[test]
+fn ordinary_things_work() {
+    let bed = Bed::new(
+        r#"
+flowrun: 1
+sources: { data: { path: data } }
+steps:
+  a:
+    code: [count.sh, lib]
+    run: |
+      mkdir -p deep/er "$TMPDIR/t" && cp {{ inputs.data }}/x.txt deep/er/y.txt && chmod u+w deep/er/y.txt && echo more >> deep/er/y.txt
+      mv deep/er/y.txt out/moved.txt
+      echo home > "$HOME/file"
+      sh count.sh < out/moved.txt > {{ outputs.count }}
+      cat lib/words.txt > /dev/null; echo x | tee /dev/null | sort -u | head -n 1 > /dev/stderr
+      test -r /etc/passwd && test -e /usr/lib && head -c 4 /dev/urandom > /dev/null
+      ls in/data | xargs -n 1 echo > names.txt
+      ln in/data/x.txt linked.txt 2> /dev/null || cp in/data/x.txt linked.txt
+      test "$(cat linked.txt)" = one
+    inputs: { data: sources.data }
+    outputs: { count: count.txt, moved: moved.txt }
+results: { count: a.count, moved: a.moved }
+"#,
+    );
+    bed.write("data/x.txt", "one\n");
+    bed.write("count.sh", "# counts\nwc -l | tr -d ' '\n");
+    bed.write("lib/words.txt", "w\n");
+    bed.flowrun(&["run", "p.yaml"]).ok();
+    assert_eq!(bed.read("results/p/count.txt"), "2\n");
+    assert_eq!(bed.read("results/p/moved.txt"), "one\nmore\n");
+}
+
+#[test]
+fn programs_are_leaves_and_others_are_not_found() {
+    let bed = Bed::marking(
+        r#"
+flowrun: 1
+steps:
+  named: { run: "MARK named; mine > {{ outputs.x }}", outputs: { x: x.txt } }
+  behind:
+    run: |
+      MARK behind
+      X=mi; "${X}ne" > {{ outputs.x }}
+    tools: [mine]
+    outputs: { x: x.txt }
+  other: { run: "MARK other; echo mined > {{ outputs.x }}", outputs: { x: x.txt } }
+results: { x: named.x }
+"#,
+    );
+    program(&bed, "mine", "#!/bin/sh\necho 1\n");
+    let ran = |args: &[&str]| {
+        let _ = std::fs::remove_file(bed.outside("ran"));
+        with_path(&bed, &[&["run", "p.yaml"], args].concat()).ok();
+        bed.marks()
+    };
+    assert_eq!(ran(&[]), ["behind", "named", "other"]);
+    assert_eq!(bed.read("results/p/x.txt"), "1\n");
+    assert!(ran(&[]).is_empty());
+    program(&bed, "mine", "#!/bin/sh\necho 2\n");
+    with_path(&bed, &["plan", "p.yaml"]).ok().says("tool.mine");
+    assert_eq!(ran(&[]), ["behind", "named"], "a program that changed is another program");
+    assert_eq!(bed.read("results/p/x.txt"), "2\n");
+    program(&bed, "mine", "#!/bin/sh\necho 1\n");
+    assert!(ran(&[]).is_empty(), "and the old one is the old one");
+    assert_eq!(bed.read("results/p/x.txt"), "1\n");
+    program(&bed, "unrelated", "#!/bin/sh\n");
+    assert!(ran(&[]).is_empty(), "what no step calls is in no key");
+    with_path(&bed, &["explain", "named", "p.yaml"]).ok().says("tool.mine").says("tool.sh");
+
+    let undeclared = bed.marked("flowrun: 1\nsteps:\n  a:\n    run: |\n      X=mi; \"${X}ne\"\n");
+    bed.write("p.yaml", &undeclared);
+    with_path(&bed, &["run", "p.yaml"]).fails(1).says("add `tools: [mine]`");
+    bed.write("p.yaml", "flowrun: 1\nsteps:\n  a: { run: 'true', tools: [no_such_program] }\n");
+    bed.flowrun(&["run", "p.yaml"]).fails(3).says("there is no program `no_such_program` on the PATH");
+    bed.write("p.yaml", "flowrun: 1\nsteps:\n  a: { run: 'true', tools: [./mine] }\n");
+    bed.flowrun(&["check", "p.yaml"]).fails(2).says("is not a program");
+}
+
+#[test]
+fn a_program_replaced_while_the_step_runs_keeps_no_result() {
+    let bed = Bed::marking(
+        r#"
+flowrun: 1
+steps:
+  a:
+    run: |
+      mine > {{ outputs.x }}
+      echo up > {outside}/up
+      while [ ! -e {outside}/go ]; do sleep 0.02; done
+    outputs: { x: x.txt }
+"#,
+    );
+    program(&bed, "mine", "#!/bin/sh\necho 1\n");
+    let path = format!("{}:{}", bed.path("bin").display(), std::env::var("PATH").expect("PATH"));
+    let mut command = bed.command(&["run", "p.yaml"]);
+    let run = command.env("PATH", &path).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    support::wait_for("the step", || bed.outside("up").exists());
+    program(&bed, "mine", "#!/bin/sh\necho 2\n");
+    std::fs::write(bed.outside("go"), "").expect("write");
+    said(run.wait_with_output().expect("ends")).fails(3).says("`mine` was replaced while the step ran");
+    with_path(&bed, &["run", "p.yaml"]).ok().says("1 ran");
+}
+
+#[test]
+fn a_step_without_a_network_has_a_loopback_and_nothing_else() {
+    let bed = Bed::new(
+        r#"
+flowrun: 1
+steps:
+  a:
+    run: |
+      sed 1,2d /proc/net/dev | cut -d: -f1 | tr -d ' ' > {{ outputs.links }}
+    network: false
+    outputs: { links: links.txt }
+results: { links: a.links }
+"#,
+    );
+    let said = bed.flowrun(&["run", "p.yaml"]);
+    if said.code == 3 {
+        eprintln!("this kernel keeps nobody from the network: only that it says so is tested");
+        said.says("could not be kept from the network");
+        return;
+    }
+    said.ok();
+    assert_eq!(bed.read("results/p/links.txt"), "lo\n");
+    bed.write("p.yaml", &bed.read("p.yaml").replace("    network: false\n", ""));
+    bed.flowrun(&["plan", "p.yaml"]).ok().says("network");
+}
+
+#[test]
+fn a_step_without_a_sandbox_is_seen_in_the_plan_and_marked() {
+    let bed = Bed::marking(
+        "flowrun: 1\nsteps:\n  a: { run: \"MARK a; echo 1 > {{ outputs.x }}\", outputs: { x: x.txt }, sandbox: off }\n",
+    );
+    bed.flowrun(&["plan", "p.yaml"]).ok().says("sandbox: off");
+    assert_eq!(bed.ran(&[]), ["a"]);
+    bed.flowrun(&["plan", "p.yaml"]).ok().says("sandbox: off");
+    assert!(entries(&bed).iter().all(|entry| entry.contains("\"sandbox\":\"off\"")), "{:?}", entries(&bed));
+    bed.write("p.yaml", &bed.read("p.yaml").replace(", sandbox: off", ""));
+    bed.flowrun(&["plan", "p.yaml"]).ok().says("sandbox");
+    assert_eq!(bed.ran(&[]), ["a"], "what a sandbox hides may change what is made");
+    if is_held(&bed) {
+        assert!(entries(&bed).iter().any(|entry| entry.contains("\"sandbox\":\"landlock\"")), "{:?}", entries(&bed));
+    }
+}
+
+fn entries(bed: &Bed) -> Vec<String> {
+    let mut found = Vec::new();
+    for folder in std::fs::read_dir(bed.path(".flowrun/v1/entries")).expect("entries").flatten() {
+        for entry in std::fs::read_dir(folder.path()).expect("folder").flatten() {
+            found.push(std::fs::read_to_string(entry.path()).expect("entry"));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_step_does_not_see_the_secrets_of_flowrun() {
+    let bed = Bed::new(
+        r#"
+flowrun: 1
+steps:
+  a:
+    run: |
+      for file in /proc/[0-9]*/environ; do cat "$file" 2> /dev/null || true; done | tr '\0' '\n' > {{ outputs.all }}
+    outputs: { all: all.txt }
+results: { all: a.all }
+"#,
+    );
+    if !is_held(&bed) {
+        return;
+    }
+    said(bed.command(&["run", "p.yaml"]).env("MY_TOKEN", "sesame-4711").output().expect("starts")).ok();
+    assert!(bed.read("results/p/all.txt").contains("HOME="), "its own environment it sees");
+    assert!(!bed.read("results/p/all.txt").contains("sesame-4711"));
+}
