@@ -131,6 +131,21 @@ fn a_forced_step_waits_for_nobody() {
 }
 
 #[test]
+fn where_nothing_can_be_claimed_the_work_is_done_all_the_same() {
+    let last = "  last: { run: \"MARK last\", needs: [after] }\nresults:";
+    let bed = Bed::marking(&SLOW.replace("results:", last));
+    let mut run = Background::start(&bed, "run", &["p.yaml"]);
+    wait_for("the slow step", || bed.marks() == ["slow"]);
+    let claims = bed.path(".flowrun/v1/claims");
+    std::fs::remove_dir_all(&claims).expect("remove");
+    std::fs::write(&claims, "no folder").expect("write");
+    bed.sign("go");
+    run.ends_with(0);
+    assert_eq!(bed.marks(), ["after", "last", "slow"]);
+    assert_eq!(run.said().matches("other runs may do the same work").count(), 1, "{}", run.said());
+}
+
+#[test]
 fn what_a_run_that_died_while_publishing_left_aside_is_removed() {
     let bed = Bed::marking(SLOW);
     bed.sign("go");

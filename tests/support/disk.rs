@@ -18,7 +18,10 @@ impl Disk {
 
     /// Changes how it is mounted: `ro`, `rw`, `size=64m`.
     pub fn again(&self, options: &str) {
-        assert!(mount(&["-o", &format!("remount,{options}")], &self.place), "cannot mount again with {options}");
+        // The kernel lets go of the folders that a sandbox named a moment after the last process in it has ended.
+        super::wait_for(&format!("mounting again with {options}"), || {
+            mount(&["-o", &format!("remount,{options}")], &self.place)
+        });
     }
 }
 

@@ -1,7 +1,10 @@
 //! `flowrun plan`: what would run, and why.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use flowrun_core::event::{Event, Reason, Stamped};
+use flowrun_core::lang::written::{Pipeline, Switch};
 use flowrun_engine::run::{self, Options, Report, Stop};
 
 use super::pipeline::{PipelineArgs, StepArgs};
@@ -74,7 +77,7 @@ impl Plan {
             for warning in &listener.warnings {
                 output::say_lines(&[Line::new().with(Tone::Warn, "warning").plain(": ").plain(warning)]);
             }
-            output::lines(&lines(&listener.story))?;
+            output::lines(&lines(&listener.story, &without_sandbox(&project.program.pipeline)))?;
         }
         // What is certain to fail is said now, also to the shell.
         let failures: Vec<_> = listener.story.failed().map(|(_, failing)| &failing.failure).collect();
@@ -86,7 +89,13 @@ impl Plan {
     }
 }
 
-fn lines(story: &Story) -> Vec<Line> {
+/// Steps that can see what no key holds.
+fn without_sandbox(pipeline: &Pipeline) -> BTreeSet<&str> {
+    let off = pipeline.steps.iter().filter(|(_, step)| step.run.is_some() && step.sandbox == Some(Switch::Off));
+    off.map(|(id, _)| id.as_str()).collect()
+}
+
+fn lines(story: &Story, open: &BTreeSet<&str>) -> Vec<Line> {
     let would = story.steps.values().filter(|step| matches!(step.phase, Phase::Queued)).count();
     let all = count(story.steps.len(), "step");
     let title = match would {
@@ -95,8 +104,13 @@ fn lines(story: &Story) -> Vec<Line> {
     };
     let mut lines = vec![Line::new().with(Tone::Strong, &story.pipeline).plain(": ").plain(title), Line::new()];
     let table = rows(story.steps.iter().map(|(name, step)| row(name, step)).collect());
-    for (line, step) in table.into_iter().zip(story.steps.values()) {
+    for (line, (name, step)) in table.into_iter().zip(&story.steps) {
         lines.push(Line::new().plain("  ").join(line));
+        // An instance of a fan-out is `step[label]`.
+        if name.split('[').next().is_some_and(|id| open.contains(id)) {
+            lines
+                .push(Line::new().plain("    ").with(Tone::Warn, "sandbox: off").dim("  it can see what no key holds"));
+        }
         lines.extend(below(step));
     }
     lines
@@ -165,12 +179,14 @@ mod tests {
             (1, missed("augment", changed)),
             (2, missed("train", vec![Reason::After { steps: vec!["augment".into()] }])),
         ]);
-        let texts: Vec<String> = lines(&story).iter().map(|line| line.paint(false)).collect();
+        let texts: Vec<String> =
+            lines(&story, &BTreeSet::from(["train"])).iter().map(|line| line.paint(false)).collect();
         let expected = [
             "demo: 2 of 2 steps would run",
             "",
             "  augment  runs  with.copies: 3 → 4",
             "  train    runs  after augment",
+            "    sandbox: off  it can see what no key holds",
         ];
         assert_eq!(texts, expected);
     }

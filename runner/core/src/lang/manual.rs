@@ -143,7 +143,18 @@ In `run`, values are quoted for the shell; `{{ value | raw }}` is not.
 
 ## What a `run` step starts with
 
-`sh -eu` in a private folder that holds `in/`, `out/` and its `code`. Its environment is what `env` declares and: `PATH` (the Python environment's,
-then `/usr/local/bin:/usr/bin:/bin`), `HOME` and `TMPDIR` (private), `LANG=C.UTF-8`, `TZ=UTC`, `PYTHONHASHSEED=0`, `PYTHONUNBUFFERED=1`,
-`PYTHONDONTWRITEBYTECODE=1`, `FLOWRUN_VALUES` (the file for its values). Inputs are read-only. What it leaves running is killed.
+`sh -eu` in a private folder that holds `in/`, `out/` and its `code`. Its environment is what `env` declares and: `PATH` (the Python environment's
+programs and the step's tools), `HOME` and `TMPDIR` (private), `LANG=C.UTF-8`, `TZ=UTC`, `PYTHONHASHSEED=0`, `PYTHONUNBUFFERED=1`,
+`PYTHONDONTWRITEBYTECODE=1`, `FLOWRUN_VALUES` (the file for its values). What it leaves running is killed.
+
+**Programs.** It finds those that its script names, those that its `.sh` files among `code` name, and those under `tools`; each is looked for on the
+`PATH` of the shell that starts flowrun, and its bytes are part of the key. A word that names a program counts wherever it stands in the script. What no
+word shows (a program that a Python file starts, or whose name is put together) is declared. Folders called `shims` are passed over: declare the program itself.
+
+**Files.** On Linux the kernel (Landlock) shows it its inputs, its code, the Python environment, its tools, and the system's libraries with what
+they read of the machine, and lets it write in its own folder, `HOME` and `TMPDIR`; inputs are read-only. `/dev/shm` works as shared memory, and
+graphics processors where `resources.gpu` asks for them. Everything else is refused, and the failure names the path and what to declare. `/tmp` is refused: use
+`$TMPDIR`. Programs gain no rights (`sudo` does not work). `sandbox: off` lifts all this, and `plan` shows it.
+
+**Network.** It has one, unless `network: false`; then a loopback of its own and nothing else.
 "#;

@@ -10,6 +10,7 @@
 //! driver listens is slowed down, never cut off.
 
 mod elsewhere;
+mod ending;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::Write;
@@ -40,9 +41,6 @@ const TAIL: usize = 20;
 
 /// How often the reporter may redraw.
 const TICK: Duration = Duration::from_millis(100);
-
-/// How long the disk may be busy at the end of a run before that is said.
-const SILENT_SETTLING: Duration = Duration::from_secs(1);
 
 enum Message {
     Looked(NodeId, Box<Looked>),
@@ -206,44 +204,6 @@ impl<'a> Driver<'a> {
             RunOutcome::Failed
         };
         (outcome, self.counts)
-    }
-
-    /// Waits until what the run made is on the disk, so that it may say so. Whoever will not wait need not.
-    pub(crate) async fn settle(&mut self) {
-        let store = self.session.store.clone();
-        let stop = self.stop.clone();
-        let mut settling = tokio::task::spawn_blocking(move || store.settle());
-        let mut ticker = tokio::time::interval(TICK);
-        let patience = tokio::time::sleep(SILENT_SETTLING);
-        tokio::pin!(patience);
-        let settled = loop {
-            tokio::select! {
-                settled = &mut settling => break settled,
-                _ = ticker.tick() => self.report.tick(),
-                () = &mut patience, if !patience.is_elapsed() => {
-                    self.emit(Event::Preparing { what: "what was made to survive a power loss: the disk is busy".into() });
-                }
-                () = stop.forced() => return,
-            }
-        };
-        if let Ok(Err(error)) = settled {
-            self.emit(Event::Warned { text: format!("what was made may not survive a power loss: {error}") });
-        }
-    }
-
-    /// Ends what runs without waiting for it. It dies with this process: its guards see to that.
-    fn abandon(&mut self) {
-        self.scheduler.stop();
-        for id in (0..self.nodes.len()).map(NodeId) {
-            if matches!(self.scheduler.state(id), State::Running(_)) {
-                self.failed(id, Failure::new(FailureKind::Interrupted, "killed"));
-            }
-        }
-        for order in self.scheduler.take_orders() {
-            if let Order::Skip(id, why) = order {
-                self.skipped(id, why);
-            }
-        }
     }
 
     fn obey(&mut self, order: Order) {

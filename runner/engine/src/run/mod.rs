@@ -163,7 +163,7 @@ pub async fn run(project: &Project, options: Options, report: &mut dyn Report, s
     let machine = machine(options.jobs);
     let scheduler = Scheduler::new(plan.specs(chosen.as_ref()), machine, options.keep_going || options.dry_run);
     let session = Arc::new(session);
-    let mut driver = Driver::new(session.clone(), &plan, scheduler, wishes, record, id.clone(), report, stop);
+    let mut driver = Driver::new(session.clone(), &plan, scheduler, wishes, record, id.clone(), report, stop.clone());
     driver.emit(Event::RunStarted {
         format: FORMAT,
         run: id.clone(),
@@ -182,22 +182,27 @@ pub async fn run(project: &Project, options: Options, report: &mut dyn Report, s
     warn_of_large_steps(&plan, machine).into_iter().for_each(|event| driver.emit(event));
     warn_of_no_sandbox(&plan, process::sandbox_missing()).into_iter().for_each(|event| driver.emit(event));
     let (outcome, counts) = driver.drive().await;
-    let mut results = Vec::new();
-    if !options.dry_run {
-        let (published, warnings) = publish::publish(&session, &driver.made());
-        warnings.into_iter().for_each(|text| driver.emit(Event::Warned { text }));
-        for (name, path) in &published {
-            let shown = path.strip_prefix(&project.root).unwrap_or(path).display().to_string();
-            driver.emit(Event::Published { name: name.clone(), path: shown });
-        }
-        results = published;
-    }
+    let results = match options.dry_run || stop.is_forced() {
+        true => Vec::new(),
+        false => put_results(&mut driver, &session),
+    };
     session.save_memo();
     if counts.ran > 0 {
         driver.settle().await;
     }
     driver.emit(Event::RunFinished { outcome, took_ms: began.elapsed().as_millis() as u64, counts });
     Ok(Ran { run: id, outcome, counts, failures: std::mem::take(&mut driver.failures), results })
+}
+
+/// Puts results where a person finds them, and tells of it.
+fn put_results(driver: &mut Driver<'_>, session: &Session) -> Vec<(String, PathBuf)> {
+    let (published, warnings) = publish::publish(session, &driver.made());
+    warnings.into_iter().for_each(|text| driver.emit(Event::Warned { text }));
+    for (name, path) in &published {
+        let shown = path.strip_prefix(&session.project.root).unwrap_or(path).display().to_string();
+        driver.emit(Event::Published { name: name.clone(), path: shown });
+    }
+    published
 }
 
 /// A new run id and its record; a dry run leaves none.

@@ -126,7 +126,7 @@ impl Room {
         for (name, kind) in &job.outputs {
             outputs.insert(name.clone(), self.take_one(session, name, kind)?);
         }
-        Ok(Taken { outputs, strays: self.strays() })
+        Ok(Taken { outputs, strays: self.strays(job) })
     }
 
     fn take_one(&self, session: &Session, name: &str, kind: &str) -> Result<Output, Failure> {
@@ -147,23 +147,16 @@ impl Room {
         Ok(Output { artifact, name: file.to_owned() })
     }
 
-    fn strays(&self) -> Vec<String> {
+    fn strays(&self, job: &Job) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(self.work().join("out")) else { return Vec::new() };
-        let mut names: Vec<String> = entries
-            .filter_map(Result::ok)
-            // Folders of outputs that were moved file by file stay, empty.
-            .filter(|entry| !is_hollow(&entry.path()))
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
-            .collect();
+        // A folder that is an output was taken file by file and stays, empty.
+        let taken = |name: &String| job.outputs.get(name).is_some_and(|kind| kind == "dir");
+        let names = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
+        let mut names: Vec<String> = names.filter(|name| !taken(name)).collect();
         names.sort();
         names.truncate(MOST_STRAYS);
         names
     }
-}
-
-fn is_hollow(path: &Path) -> bool {
-    let is_folder = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
-    is_folder && std::fs::read_dir(path).is_ok_and(|entries| entries.flatten().all(|entry| is_hollow(&entry.path())))
 }
 
 /// What cannot be kept is the step's fault; that there is no room for it is the machine's.

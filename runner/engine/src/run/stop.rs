@@ -31,6 +31,11 @@ impl Stop {
         self.asked.is_cancelled()
     }
 
+    /// Whether somebody will not wait.
+    pub(crate) fn is_forced(&self) -> bool {
+        self.forced.is_cancelled()
+    }
+
     /// Waits until somebody asks.
     pub async fn asked(&self) {
         self.asked.cancelled().await;

@@ -22,6 +22,7 @@
 //! | entry | `save_entry` | aside, renamed | its last line is not its digest: a loud miss |
 //! | history | `save_entry` | one append a result | the line is no key: skipped |
 //! | events | the run that holds `runs/ID/lock` | one append an event | the line is no JSON: skipped |
+//! | carried events | a run that takes up another, before its first event | aside, renamed | the line is no JSON: skipped |
 //! | claim | the run that holds its lock | in place: nobody depends on what is in it | the run is not named |
 //! | memo | `Memo::save` | aside, renamed | its last line is not its digest: empty |
 //! | anything, to remove it | `gc` alone, under the exclusive lock; a reader only what it found damaged; a claim who holds it | | |

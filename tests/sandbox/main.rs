@@ -2,6 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +14,7 @@ use support::{Bed, Said, said};
 fn is_held(bed: &Bed) -> bool {
     let held = !bed.flowrun(&["plan", "p.yaml"]).ok().stderr.contains("have no sandbox here");
     if !held {
-        eprintln!("this kernel has no Landlock: what is refused is not tested");
+        support::skip("what is refused", "this kernel has no Landlock");
     }
     held
 }
@@ -207,7 +208,7 @@ results: { links: a.links }
     );
     let said = bed.flowrun(&["run", "p.yaml"]);
     if said.code == 3 {
-        eprintln!("this kernel keeps nobody from the network: only that it says so is tested");
+        support::skip("a step without a network", "this kernel keeps nobody from it");
         said.says("could not be kept from the network");
         return;
     }
@@ -263,4 +264,28 @@ results: { all: a.all }
     said(bed.command(&["run", "p.yaml"]).env("MY_TOKEN", "sesame-4711").output().expect("starts")).ok();
     assert!(bed.read("results/p/all.txt").contains("HOME="), "its own environment it sees");
     assert!(!bed.read("results/p/all.txt").contains("sesame-4711"));
+}
+
+#[test]
+fn a_kernel_without_landlock_is_told_of_once_and_marked() {
+    let bed = Bed::marking(
+        r#"
+flowrun: 1
+steps:
+  a: { run: "MARK a; echo 1 > {{ outputs.x }}", outputs: { x: x.txt } }
+  b: { run: "MARK b; echo 2 > {{ outputs.x }}", outputs: { x: x.txt } }
+"#,
+    );
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("tempdir");
+    let shim = folder.path().join("no_landlock.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sandbox/no_landlock.c");
+    let mut compiler = std::process::Command::new("cc");
+    let Ok(built) = compiler.args(["-shared", "-fPIC", "-o"]).arg(&shim).args([source, "-ldl"]).output() else {
+        return support::skip("a kernel without Landlock", "there is no C compiler, `cc`");
+    };
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let told = said(bed.command(&["run", "p.yaml"]).env("LD_PRELOAD", &shim).output().expect("starts")).ok();
+    assert_eq!(told.stderr.matches("have no sandbox here").count(), 1, "{}", told.stderr);
+    assert_eq!(bed.marks(), ["a", "b"]);
+    assert!(entries(&bed).iter().all(|entry| entry.contains("\"sandbox\":\"unavailable\"")), "{:?}", entries(&bed));
 }
