@@ -97,7 +97,14 @@ fn differences(told: &Explanation) -> Vec<Line> {
     let mut lines = vec![Line::new().plain(format!("differs from {nearest} in"))];
     for reason in &told.differences {
         lines.push(Line::new().plain("  ").with(Tone::Warn, reason::one(reason)));
-        lines.extend(reason::detail_lines(reason).map(|line| Line::new().plain("    ").join(line)));
+        // The only file of a folder stands in the line above.
+        let is_told = match reason::detail(reason) {
+            [file] => !file.starts_with("@@ "),
+            [file, next, ..] => !file.starts_with("@@ ") && next.starts_with("@@ "),
+            [] => false,
+        };
+        let detail = reason::detail_lines(reason).skip(usize::from(is_told));
+        lines.extend(detail.map(|line| Line::new().plain("    ").join(line)));
     }
     lines
 }
