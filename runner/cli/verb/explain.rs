@@ -38,7 +38,7 @@ impl Explain {
         if self.json {
             output::json(&document(&self.step, &told))?;
         } else {
-            output::lines(&title(&self.step, &told))?;
+            output::whole_lines(&title(&self.step, &told))?;
             output::lines(&leaves(&told))?;
             output::whole_lines(&differences(&told))?;
         }

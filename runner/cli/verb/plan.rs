@@ -190,4 +190,26 @@ mod tests {
         ];
         assert_eq!(texts, expected);
     }
+
+    #[test]
+    fn every_reason_is_named_below_and_details_take_turns() {
+        let text = |text: &str| Some(Leaf::Text(text.to_owned()));
+        let reason = |leaf: &str, detail: Vec<String>| Reason::Changed {
+            difference: Difference { leaf: leaf.into(), old: text("a\nb"), new: text("a\nc") },
+            detail,
+        };
+        let long = || [vec!["@@ -1,9 +1,10 @@".to_owned()], (0..9).map(|n| format!("+{n}")).collect()].concat();
+        let short = vec!["@@ -1 +1 @@".to_owned(), "-b".to_owned(), "+c".to_owned()];
+        let reasons =
+            vec![reason("run", long()), reason("env.A", long()), reason("env.B", long()), reason("env.C", short)];
+        let step = Step { phase: Phase::Queued, reasons, ..Step::default() };
+        let texts: Vec<String> = below(&step).iter().map(|line| line.paint(false)).collect();
+        let named: Vec<&String> = texts.iter().filter(|line| line.starts_with("    env.")).collect();
+        assert_eq!(
+            named,
+            ["    env.A: + 0 (and 8 more lines)", "    env.B: + 0 (and 8 more lines)", "    env.C: b → c"]
+        );
+        assert_eq!(texts.iter().filter(|line| line.starts_with("      ")).count(), MOST_BELOW + 1);
+        assert_eq!(texts.last().map(String::as_str), Some("      and 18 more lines; `flowrun explain` shows all"));
+    }
 }

@@ -267,3 +267,59 @@ fn output_document(differs: &OutputDiffers) -> Json {
     json!({"output": differs.name, "file": differs.new.name, "old": differs.old.artifact, "new": differs.new.artifact,
         "files": files, "more": differs.more, "diff": differs.diff})
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Cli, Verb};
+    use super::*;
+    use clap::Parser;
+    use flowrun_core::outcome::{Failure, FailureKind};
+
+    fn sorted(words: &[&str]) -> Result<(Option<String>, Vec<String>), Error> {
+        let cli = Cli::try_parse_from(["flowrun", "verify"].iter().chain(words)).expect("parses");
+        let Verb::Verify(mut verify) = cli.verb else { unreachable!("asked for verify") };
+        verify.sort_out_words()?;
+        Ok((verify.pipeline.file.map(|file| file.display().to_string()), verify.steps))
+    }
+
+    #[test]
+    fn steps_and_the_file_stand_in_any_order() {
+        let file = || Some("a.yaml".to_owned());
+        let steps = || vec!["train[lr=0.1]".to_owned(), "score".to_owned()];
+        for words in [
+            ["train[lr=0.1]", "score", "a.yaml"],
+            ["a.yaml", "train[lr=0.1]", "score"],
+            ["train[lr=0.1]", "a.yaml", "score"],
+        ] {
+            assert_eq!(sorted(&words).expect("one file"), (file(), steps()), "{words:?}");
+        }
+        assert_eq!(sorted(&[]).expect("no file"), (None, Vec::new()));
+        assert_eq!(sorted(&["score"]).expect("no file"), (None, vec!["score".to_owned()]));
+        assert!(sorted(&["a.yaml", "pipelines/b"]).is_err());
+    }
+
+    fn ended(verdicts: &[Verdict], outcome: RunOutcome) -> Exit {
+        let step = |verdict: &Verdict| Verified { step: "s".into(), key: None, took_ms: 0, verdict: verdict.clone() };
+        exit_of(&Verification { steps: verdicts.iter().map(step).collect(), outcome })
+    }
+
+    #[test]
+    fn a_difference_is_the_pipelines_fault_whatever_else_failed() {
+        let differs = Verdict::Differs { outputs: Vec::new(), values: vec![("v".into(), json!(1), json!(2))] };
+        let failed = |kind| Verdict::Failed { failure: Failure::new(kind, "x"), tail: Vec::new() };
+        let slow = failed(FailureKind::Timeout);
+        let left_out = Verdict::NotRun { why: "a gate".into() };
+        assert_eq!(ended(&[Verdict::Same, left_out], RunOutcome::Succeeded), Exit::Ok);
+        assert_eq!(ended(&[Verdict::Same, differs.clone()], RunOutcome::Failed), Exit::Pipeline);
+        assert_eq!(ended(&[slow.clone(), differs.clone()], RunOutcome::Failed), Exit::Pipeline);
+        assert_eq!(ended(&[slow], RunOutcome::Failed), Exit::Timeout);
+        assert_eq!(ended(&[failed(FailureKind::Infrastructure)], RunOutcome::Failed), Exit::Environment);
+        assert_eq!(ended(&[differs], RunOutcome::Interrupted), Exit::Interrupted);
+    }
+
+    #[test]
+    fn values_that_look_alike_are_told_whole() {
+        assert_eq!(both(&json!(0.5), &json!(0.75)), "0.5 → 0.75");
+        assert_eq!(both(&json!(0.50001), &json!(0.50002)), "0.50001 → 0.50002");
+    }
+}

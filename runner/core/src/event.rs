@@ -44,7 +44,7 @@ pub enum Reason {
     Changed {
         /// The leaf that differs.
         difference: Difference,
-        /// More about it, a line each: the files of a folder, the lines of a text.
+        /// More about it, a line each: the files of a folder, a unified diff of texts.
         detail: Vec<String>,
     },
     /// It asked for it with `cache: false`.

@@ -200,7 +200,7 @@ impl Survey<'_> {
             let own = std::slice::from_ref(id);
             labels.extend_from_slice(self.instances.get(id).map_or(own, Vec::as_slice));
         }
-        for name in asked.iter().filter(|name| name.contains('[') && !labels.contains(name)) {
+        if let Some(name) = asked.iter().find(|name| name.contains('[') && !labels.contains(name)) {
             let hint = did_you_mean(name, labels.iter().map(String::as_str));
             return Err(RunError::UnknownStep { name: name.clone(), hint });
         }
@@ -334,7 +334,9 @@ fn output(store: &Store, name: &str, old: Output, new: Output) -> OutputDiffers 
     let more = changes.len().saturating_sub(MOST_PLACES);
     changes.truncate(MOST_PLACES);
     let diff = match changes.as_slice() {
-        [Change { old: Some(old), new: Some(new), .. }] => Bytes { store, origins: &[] }.contents(old, new),
+        [Change { old: Some(old), new: Some(new), .. }] => {
+            Bytes { store, origins: &[], told: &Default::default() }.contents(old, new)
+        }
         _ => Vec::new(),
     };
     let places = changes.into_iter().map(|change| Place { at: first_difference(store, &change), change }).collect();

@@ -24,6 +24,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use flowrun_core::artifact::{Artifact, Mode};
 use flowrun_core::digest::Digest;
@@ -47,11 +48,19 @@ const MOST_FILES: usize = 100;
 /// Entries of two folders compared to find renames. Beyond it is said that there are more; nobody counts them.
 const MOST_COMPARED: usize = 10_000;
 
+/// Contents whose differences are remembered. Hundreds of instances of a fan-out miss for one edited file, few for many different ones.
+const MOST_REMEMBERED: usize = 64;
+
+/// How contents differ that were compared before.
+#[derive(Default)]
+pub(crate) struct Told(Mutex<HashMap<(Artifact, Artifact), Vec<String>>>);
+
 /// Where the bytes of contents may be: the store, and files of the workspace that are to be brought into it.
 #[derive(Clone, Copy)]
 pub(crate) struct Bytes<'a> {
     pub(crate) store: &'a Store,
     pub(crate) origins: &'a [(PathBuf, Artifact)],
+    pub(crate) told: &'a Told,
 }
 
 impl Session {
@@ -69,7 +78,7 @@ impl Session {
         earlier: &Manifest,
         origins: &[(PathBuf, Artifact)],
     ) -> Vec<Reason> {
-        let bytes = Bytes { store: &self.store, origins };
+        let bytes = Bytes { store: &self.store, origins, told: &self.told };
         let mut differences = manifest.differences(earlier);
         differences.sort_by_key(|difference| rank(&difference.leaf));
         let reason = |difference: Difference| Reason::Changed { detail: bytes.detail(&difference), difference };
@@ -107,9 +116,20 @@ impl Bytes<'_> {
     pub(crate) fn detail(&self, difference: &Difference) -> Vec<String> {
         match (&difference.old, &difference.new) {
             (Some(Leaf::Text(old)), Some(Leaf::Text(new))) => texts(&difference.leaf, old, new),
-            (Some(Leaf::Content(old)), Some(Leaf::Content(new))) => self.contents(old, new),
+            (Some(Leaf::Content(old)), Some(Leaf::Content(new))) => self.remembered(*old, *new),
+            (None, Some(Leaf::Text(new))) => texts(&difference.leaf, "", new),
+            (Some(Leaf::Text(old)), None) => texts(&difference.leaf, old, ""),
             _ => Vec::new(),
         }
+    }
+
+    fn remembered(&self, old: Artifact, new: Artifact) -> Vec<String> {
+        // Held while they are compared: who waits for it most likely asks for the same.
+        let mut told = self.told.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() >= MOST_REMEMBERED {
+            told.clear();
+        }
+        told.entry((old, new)).or_insert_with(|| self.contents(&old, &new)).clone()
     }
 
     /// How two contents differ: a diff of two small texts, or the files of two folders.

@@ -69,7 +69,7 @@ impl Store {
         let executable = artifact.mode == Mode::Executable;
         let blob = self.blob(&artifact.digest, executable);
         if how == How::Link {
-            match std::fs::hard_link(&blob, place) {
+            match link(&blob, place) {
                 Ok(()) => return Ok(()),
                 // Another file system, too many links, or a file system or a kernel that wants none: a copy does as well.
                 Err(error) if wants_a_copy(error.kind()) => {}
@@ -87,7 +87,60 @@ impl Store {
     }
 }
 
+/// How often a blob may be replaced by its like between the kernel's look at its name and its link. Each time somebody else brought the same
+/// bytes in.
+const REPLACED: usize = 100;
+
+/// Links a blob. Of two who bring the same bytes in at once the later's file takes the name; who links the earlier's at that instant hears
+/// that it is not there, and finds the other at the next try.
+fn link(blob: &Path, place: &Path) -> std::io::Result<()> {
+    for _ in 0..REPLACED {
+        match std::fs::hard_link(blob, place) {
+            Err(error) if error.kind() == ErrorKind::NotFound && blob.exists() => {}
+            done => return done,
+        }
+    }
+    std::fs::hard_link(blob, place)
+}
+
 fn wants_a_copy(kind: ErrorKind) -> bool {
     use ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported};
     matches!(kind, CrossesDevices | TooManyLinks | PermissionDenied | Unsupported)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Take;
+
+    /// The same bytes come in over and over, each time as a file that takes the blob's name, while others are laid out.
+    #[test]
+    fn a_blob_that_is_replaced_by_its_like_is_linked_all_the_same() {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let store = Store::open(folder.path()).expect("store");
+        let file = folder.path().join("file");
+        std::fs::write(&file, "bytes").expect("write");
+        let artifact = store.ingest(&file, Take::Copy).expect("kept");
+        let blob = store.blob(&artifact.digest, false);
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let like = store.aside();
+                    copy(&blob, &like).expect("copy");
+                    std::fs::set_permissions(&like, std::fs::Permissions::from_mode(0o444)).expect("chmod");
+                    let stamp = blob.metadata().and_then(|found| found.modified()).expect("time");
+                    std::fs::File::open(&like).and_then(|like| like.set_modified(stamp)).expect("time");
+                    std::fs::rename(&like, &blob).expect("rename");
+                }
+            });
+            let laid = (0..3000).map(|number| {
+                let place = folder.path().join(format!("place-{number}"));
+                store.materialise(&artifact, &place, How::Link)
+            });
+            let failed: Vec<StoreError> = laid.filter_map(Result::err).collect();
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(failed.is_empty(), "{} of 3000: {}", failed.len(), failed[0]);
+        });
+    }
 }

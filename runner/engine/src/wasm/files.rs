@@ -10,6 +10,7 @@
 //! | metadata hash (the inode, to C) | a number by order of first sight |
 //! | create a hard or symbolic link | unsupported: outputs are files and folders |
 //! | write, set a size, create | counted against the step's [`Budget`]; more than that ends the step |
+//! | what fails since the machine does | ends the step: see [`super::fault`] |
 //! | open | at most [`OPEN_FILES`] at once: the process's descriptors belong to every step |
 //!
 //! Knows nothing of steps.
@@ -31,6 +32,7 @@ use wasmtime_wasi::p2::{
     DynInputStream, DynOutputStream, FsError, FsResult, IoError, OutputStream, Pollable, StreamError, StreamResult,
 };
 
+use super::fault::{Fault, Sound, of_stream};
 use super::still::DATE;
 
 /// How many files and folders a guest may hold open. The usual limit of a whole process is 1,024 descriptors, which all
@@ -157,7 +159,8 @@ impl FilesView<'_> {
 
 impl Host for FilesView<'_> {
     fn convert_error_code(&mut self, error: FsError) -> wasmtime::Result<ErrorCode> {
-        Host::convert_error_code(&mut self.wasi, error)
+        let code = Host::convert_error_code(&mut self.wasi, error)?;
+        Fault::of(code).map_or(Ok(code), |fault| Err(wasmtime::Error::new(fault)))
     }
 
     fn filesystem_error_code(&mut self, error: Resource<IoError>) -> wasmtime::Result<Option<ErrorCode>> {
@@ -313,7 +316,10 @@ impl HostDescriptor for FilesView<'_> {
     }
 
     fn read_via_stream(&mut self, fd: Resource<Descriptor>, offset: Filesize) -> FsResult<Resource<DynInputStream>> {
-        self.wasi.read_via_stream(fd, offset)
+        let stream = self.wasi.read_via_stream(fd, offset)?;
+        let inner = self.wasi.table.delete(stream)?;
+        let sound: DynInputStream = Box::new(Sound(inner));
+        Ok(self.wasi.table.push(sound)?)
     }
 
     fn readlink_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<String> {
@@ -360,15 +366,15 @@ impl Pollable for Counted {
 impl OutputStream for Counted {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.budget.write(bytes.len() as u64).map_err(|error| StreamError::Trap(wasmtime::Error::new(error)))?;
-        self.inner.write(bytes)
+        self.inner.write(bytes).map_err(of_stream)
     }
 
     fn flush(&mut self) -> StreamResult<()> {
-        self.inner.flush()
+        self.inner.flush().map_err(of_stream)
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        self.inner.check_write()
+        self.inner.check_write().map_err(of_stream)
     }
 
     async fn cancel(&mut self) {

@@ -15,6 +15,7 @@ use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, Wasi
 
 use super::bindings::flowrun::step::{host, types};
 use super::bindings::{Step, StepPre};
+use super::fault::Fault;
 use super::files::{self, Budget, Files, FilesView, OverBudget};
 use super::machine::FRAMES;
 use super::still::{self, Clock, ClockView};
@@ -232,6 +233,9 @@ impl Guest<'_> {
         }
         if let Some(over) = error.downcast_ref::<OverBudget>() {
             return Failure::new(FailureKind::Step, over.to_string());
+        }
+        if let Some(fault) = error.downcast_ref::<Fault>() {
+            return Failure::new(FailureKind::Infrastructure, fault.to_string()).hint(fault.hint());
         }
         self.backtrace(&error);
         let memory = &store.data().memory;

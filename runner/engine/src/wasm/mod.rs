@@ -33,6 +33,7 @@
 mod bindings;
 mod command;
 mod compiled;
+mod fault;
 mod files;
 mod guest;
 mod inspect;

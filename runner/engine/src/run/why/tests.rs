@@ -35,7 +35,7 @@ impl Bed {
     }
 
     fn told(&self, old: &Artifact, new: &Artifact, origins: &[(PathBuf, Artifact)]) -> Vec<String> {
-        Bytes { store: &self.store, origins }.contents(old, new)
+        Bytes { store: &self.store, origins, told: &Told::default() }.contents(old, new)
     }
 }
 
@@ -58,6 +58,21 @@ fn a_text_that_can_be_shown_whole_needs_no_detail_and_a_longer_one_gets_a_diff()
 }
 
 #[test]
+fn a_long_text_that_is_new_or_gone_is_told_whole() {
+    let bed = bed();
+    let told = Told::default();
+    let bytes = Bytes { store: &bed.store, origins: &[], told: &told };
+    let long = Some(Leaf::Text("x".repeat(SHORT + 1)));
+    let come = bytes.detail(&Difference { leaf: "env.A".into(), old: None, new: long.clone() });
+    assert_eq!(come, ["@@ -0,0 +1 @@".to_owned(), format!("+{}", "x".repeat(SHORT + 1))]);
+    let gone = bytes.detail(&Difference { leaf: "env.A".into(), old: long, new: None });
+    assert_eq!(gone, ["@@ -1 +0,0 @@".to_owned(), format!("-{}", "x".repeat(SHORT + 1))]);
+    assert!(
+        bytes.detail(&Difference { leaf: "env.A".into(), old: None, new: Some(Leaf::Text("3".into())) }).is_empty()
+    );
+}
+
+#[test]
 fn json_is_compared_as_it_was_written() {
     assert_eq!(
         text(
@@ -65,7 +80,7 @@ fn json_is_compared_as_it_was_written() {
             r#""a line of thirty characters, or so\ntwo""#,
             r#""a line of thirty characters, or so\n2""#
         ),
-        ["@@ -1,2 +1,2 @@", " one", "-two", "+2"]
+        ["@@ -1,2 +1,2 @@", " a line of thirty characters, or so", "-two", "+2"]
     );
     let (old, new) =
         (r#"{"a":1,"b":[1,2],"long":"01234567890123456789"}"#, r#"{"a":1,"b":[1,3],"long":"01234567890123456789"}"#);
