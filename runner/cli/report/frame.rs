@@ -89,7 +89,7 @@ fn below(step: &Step) -> Option<String> {
 /// Whom it waits for; else the last progress, else the last line of log.
 pub(super) fn doing(step: &Step) -> Option<String> {
     if let Phase::Away(run) = &step.phase {
-        return Some(reason::wait(run.as_deref()));
+        return Some(format!("waits {}", reason::wait(run.as_deref())));
     }
     match &step.progress {
         Some((done, 0, what)) if *done == 0 => Some(what.clone()),
@@ -244,7 +244,7 @@ mod tests {
         let event = Event::Waiting { step: "step0".into(), run: Some("r1".into()) };
         story.take(&flowrun_core::event::Stamped { at: 2000, event });
         let shown = texts(&frame(&story, 14_300, 80, 24, Stage::Going));
-        assert_eq!(shown, ["  ⋯ step0    12 s  for run r1", "    0/1 done · 1 made by other runs · 14 s"]);
+        assert_eq!(shown, ["  ⋯ step0    12 s  waits for run r1", "    0/1 done · 1 made by other runs · 14 s"]);
         assert_eq!(stopping(&story, Stage::Asked).paint(false), "stopping");
     }
 

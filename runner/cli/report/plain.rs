@@ -159,7 +159,7 @@ mod tests {
         assert!(signs_of_life(&story, &mut signs, 1000).is_empty());
         let told: Vec<String> =
             signs_of_life(&story, &mut signs, 31_000).iter().map(|line| line.paint(false)).collect();
-        assert_eq!(told, ["still train  30 s  for run r1"]);
+        assert_eq!(told, ["still train  30 s  waits for run r1"]);
     }
 
     #[test]

@@ -136,7 +136,7 @@ pub enum Event {
         /// The run that this one takes up.
         resumed: Option<String>,
     },
-    /// flowrun makes something ready before steps run: locks, downloads.
+    /// flowrun makes something ready before steps run, or sure after: locks, downloads, writing to the disk.
     Preparing {
         /// What it does.
         what: String,

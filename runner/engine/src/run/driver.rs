@@ -8,36 +8,37 @@
 //! ```
 //! Bounds: steps speak through channels of 256 lines each and the driver's own of 1024 messages; a step that talks faster than the
 //! driver listens is slowed down, never cut off.
+//!
+//! Here stand the loop and the attempts; [`looking`] asks what a step's result is, [`elsewhere`] whether another run makes it, [`ending`] sees
+//! the run off, [`telling`] is how anybody hears of it.
 
 mod elsewhere;
 mod ending;
+mod looking;
+mod node;
+mod telling;
 
-use std::collections::{HashMap, VecDeque};
-use std::io::Write;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flowrun_core::digest::Digest;
-use flowrun_core::event::{Counts, Event, Reason, RunOutcome, Skip, Stamped};
-use flowrun_core::key::Manifest;
-use flowrun_core::lang::graph::Edge;
+use flowrun_core::event::{Counts, Event, RunOutcome, Skip};
 use flowrun_core::outcome::{Failure, FailureKind, Say};
-use flowrun_core::plan::{Instance, Plan, Planned};
+use flowrun_core::plan::{Plan, Planned};
 use flowrun_core::schedule::{End, NodeId, Order, Scheduler, SkipWhy, State};
-use indexmap::IndexMap;
 use tokio::sync::mpsc;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 use super::execute::{self, Attempt, Made};
-use super::look::{Looked, Missed, Question, StepResult, Upstream};
+use super::look::{Looked, StepResult};
 use super::resume::Resumed;
 use super::session::Session;
 use super::{Report, Stop};
-use crate::store::{Claim, Holder, RunRecord, StoredEntry, StoredOutput};
+use crate::store::{Holder, RunRecord, StoredEntry, StoredOutput};
 use elsewhere::Claiming;
-
-/// Lines of a step's log that its failure shows.
-const TAIL: usize = 20;
+pub(crate) use looking::Found;
+use node::Node;
 
 /// How often the reporter may redraw.
 const TICK: Duration = Duration::from_millis(100);
@@ -50,56 +51,6 @@ enum Message {
     Said(NodeId, Say),
     Ended(NodeId, Box<Result<Made, Failure>>),
     Resume(NodeId),
-}
-
-/// What is known of a node of the scheduler.
-struct Node {
-    planned: usize,
-    label: String,
-    instance: Option<Instance>,
-    missed: Option<Arc<Missed>>,
-    manifest: Option<Manifest>,
-    result: Option<Arc<StepResult>>,
-    would_run: bool,
-    key: Option<Digest>,
-    /// Kept from the first attempt until the result is saved.
-    claim: Option<Claim>,
-    /// Ends the wait for another run.
-    wait: Option<DropGuard>,
-    started: Option<Instant>,
-    tail: VecDeque<String>,
-    log: Option<std::fs::File>,
-}
-
-impl Node {
-    fn new(planned: usize, label: String, instance: Option<Instance>) -> Self {
-        Self {
-            planned,
-            label,
-            instance,
-            missed: None,
-            manifest: None,
-            result: None,
-            would_run: false,
-            key: None,
-            claim: None,
-            wait: None,
-            started: None,
-            tail: VecDeque::new(),
-            log: None,
-        }
-    }
-
-    fn took_ms(&self) -> u64 {
-        self.started.map_or(0, |started| started.elapsed().as_millis() as u64)
-    }
-}
-
-/// What a dry run found of a step, so that its job can be made again.
-pub(crate) struct Found {
-    pub(crate) manifest: Manifest,
-    pub(crate) cached: bool,
-    pub(crate) question: Question,
 }
 
 /// What a run is asked to do differently.
@@ -241,152 +192,6 @@ impl<'a> Driver<'a> {
         &self.plan.steps[self.nodes[id.0].planned]
     }
 
-    fn look(&mut self, id: NodeId) {
-        let question = self.question(id);
-        let (session, sender) = (self.session.clone(), self.sender.clone());
-        tokio::task::spawn_blocking(move || {
-            let looked = session.look(&question);
-            let _ = sender.blocking_send(Message::Looked(id, Box::new(looked)));
-        });
-    }
-
-    /// All that looking at a step needs to know.
-    fn question(&self, id: NodeId) -> Question {
-        let node = &self.nodes[id.0];
-        let planned = self.planned(id).clone();
-        let (upstream, pending) = self.upstream(&planned);
-        Question {
-            label: node.label.clone(),
-            instance: node.instance.clone(),
-            upstream,
-            pending,
-            forced: self.wishes.forced.contains(&NodeId(node.planned)),
-            resumed: self.wishes.resumed.as_ref().and_then(|run| run.steps.get(&node.label).cloned()),
-            planned,
-        }
-    }
-
-    /// What the steps before a step give it, and which of them only would.
-    fn upstream(&self, planned: &Planned) -> (IndexMap<String, Upstream>, Vec<String>) {
-        let mut upstream = IndexMap::new();
-        let mut pending = Vec::new();
-        for (before, edge) in &planned.waits {
-            let node = &self.nodes[before.0];
-            if *edge == Edge::Data && self.would_run(*before) {
-                pending.push(node.label.clone());
-            }
-            let instances = self.scheduler.instances(*before);
-            let given = match (&node.result, self.plan.steps[node.planned].is_fan_out()) {
-                (_, true) => Upstream::Many(
-                    instances
-                        .iter()
-                        .filter_map(|id| {
-                            let node = &self.nodes[id.0];
-                            Some((node.instance.as_ref()?.label.clone(), node.result.clone()?))
-                        })
-                        .collect(),
-                ),
-                (Some(result), false) => Upstream::One(result.clone()),
-                (None, false) => Upstream::Nothing,
-            };
-            upstream.insert(node.label.clone(), given);
-        }
-        (upstream, pending)
-    }
-
-    fn would_run(&self, id: NodeId) -> bool {
-        self.nodes[id.0].would_run
-            || self.scheduler.instances(id).iter().any(|instance| self.nodes[instance.0].would_run)
-    }
-
-    fn looked(&mut self, id: NodeId, looked: Looked) {
-        let label = self.nodes[id.0].label.clone();
-        match looked {
-            Looked::Hit(entry, since) => {
-                self.changed_since(id, since);
-                self.hit(id, *entry);
-            }
-            Looked::Miss(mut missed) => {
-                self.changed_since(id, missed.since.take());
-                self.missed(id, *missed);
-            }
-            Looked::Skip(expression) => {
-                self.emit(Event::Skipped { step: label, why: Skip::Condition { expression } });
-                self.scheduler.skip(id);
-            }
-            Looked::Pass => {
-                self.emit(Event::Passed { step: label });
-                self.scheduler.hit(id);
-            }
-            Looked::Fan(instances) => self.fan(id, instances),
-            Looked::After(steps) => {
-                let reasons = vec![Reason::After { steps }];
-                self.emit(Event::Missed { step: label, key: None, reasons });
-                self.nodes[id.0].would_run = true;
-                self.scheduler.hit(id);
-            }
-            Looked::Fail(failure) => self.failed(id, failure),
-        }
-    }
-
-    /// Says once how a step differs from what it was in the run that is taken up.
-    fn changed_since(&mut self, id: NodeId, reasons: Option<Vec<Reason>>) {
-        let (Some(reasons), Some(resumed)) = (reasons, &mut self.wishes.resumed) else { return };
-        let (step, run) = (self.nodes[id.0].label.clone(), resumed.run.clone());
-        resumed.steps.remove(&step);
-        self.emit(Event::ChangedSince { step, run, reasons });
-    }
-
-    fn hit(&mut self, id: NodeId, entry: StoredEntry) {
-        let outputs = entry.outputs.iter().map(|(name, output)| (name.clone(), output.as_event())).collect();
-        let result = StepResult { outputs, values: entry.values.clone() };
-        self.emit(Event::Cached {
-            step: self.nodes[id.0].label.clone(),
-            key: entry.key,
-            from: entry.run.clone(),
-            took_ms: entry.took_ms,
-            outputs: result.outputs.clone(),
-            values: result.values.clone(),
-        });
-        self.counts.cached += 1;
-        self.let_go(id);
-        self.nodes[id.0].key = Some(entry.key);
-        if self.wishes.dry_run {
-            self.nodes[id.0].manifest = serde_json::from_value(entry.manifest).ok();
-        }
-        self.nodes[id.0].result = Some(Arc::new(result));
-        self.scheduler.hit(id);
-    }
-
-    fn missed(&mut self, id: NodeId, missed: Missed) {
-        if let Some(other) = self.making.get(&missed.key).copied() {
-            return self.scheduler.hold(id, other);
-        }
-        let step = self.nodes[id.0].label.clone();
-        self.emit(Event::Missed { step, key: Some(missed.key), reasons: missed.reasons.clone() });
-        if self.wishes.dry_run {
-            self.nodes[id.0].would_run = true;
-            self.nodes[id.0].manifest = Some(missed.manifest);
-            return self.scheduler.hit(id);
-        }
-        self.making.insert(missed.key, id);
-        self.nodes[id.0].key = Some(missed.key);
-        self.nodes[id.0].missed = Some(Arc::new(missed));
-        self.scheduler.miss(id);
-    }
-
-    fn fan(&mut self, id: NodeId, instances: Vec<Instance>) {
-        let planned = self.nodes[id.0].planned;
-        let step = self.nodes[id.0].label.clone();
-        let labels: Vec<String> = instances.iter().map(|instance| format!("{step}[{}]", instance.label)).collect();
-        self.emit(Event::Expanded { step, instances: labels.clone() });
-        let made = self.scheduler.fan(id, instances.len());
-        debug_assert_eq!(made.first().map_or(self.nodes.len(), |first| first.0), self.nodes.len());
-        for (instance, label) in instances.into_iter().zip(labels) {
-            self.nodes.push(Node::new(planned, label, Some(instance)));
-        }
-    }
-
     fn start(&mut self, id: NodeId, attempt: u32) {
         match &self.nodes[id.0].missed {
             // Between attempts the claim is kept.
@@ -431,40 +236,6 @@ impl<'a> Driver<'a> {
             let _ = listener.await;
             let _ = sender.send(Message::Ended(id, Box::new(result))).await;
         });
-    }
-
-    fn open_log(&mut self, id: NodeId, attempt: u32) {
-        let Some(record) = &self.record else { return };
-        let path = record.log_path(&self.nodes[id.0].label);
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-        self.nodes[id.0].log = file.ok();
-        if attempt > 1 {
-            self.write_log(id, &format!("--- attempt {attempt} ---"));
-        }
-    }
-
-    fn write_log(&mut self, id: NodeId, text: &str) {
-        if let Some(file) = &mut self.nodes[id.0].log {
-            // A log that cannot be written fails no step.
-            let _ = writeln!(file, "{text}");
-        }
-    }
-
-    fn said(&mut self, id: NodeId, say: Say) {
-        let step = self.nodes[id.0].label.clone();
-        match say {
-            Say::Line { text, .. } => {
-                self.write_log(id, &text);
-                let tail = &mut self.nodes[id.0].tail;
-                if tail.len() == TAIL {
-                    tail.pop_front();
-                }
-                tail.push_back(text.clone());
-                self.emit(Event::Line { step, text });
-            }
-            Say::Progress { done, total, what } => self.emit(Event::Progress { step, done, total, what }),
-            Say::Metric { name, value, step: iteration } => self.emit(Event::Metric { step, name, value, iteration }),
-        }
     }
 
     fn ended(&mut self, id: NodeId, result: Result<Made, Failure>) {
@@ -541,49 +312,5 @@ impl<'a> Driver<'a> {
         self.counts.skipped += 1;
         let step = self.nodes[id.0].label.clone();
         self.emit(Event::Skipped { step, why });
-    }
-
-    /// The one way by which anything is told.
-    pub(crate) fn emit(&mut self, event: Event) {
-        let stamped = Stamped { at: super::now_ms(), event };
-        let kept = stamped.event.is_kept();
-        if let (Some(record), true, false) = (&mut self.record, kept, self.record_broken)
-            && let Ok(line) = serde_json::to_string(&stamped)
-            && let Err(error) = record.append_event(&line)
-        {
-            self.record_broken = true;
-            let text = format!("the record of this run cannot be written: {error}");
-            self.report.event(&Stamped { at: stamped.at, event: Event::Warned { text } });
-        }
-        self.report.event(&stamped);
-    }
-
-    /// What a dry run found of a step; nothing where it has no key, or none yet.
-    pub(crate) fn found(&self, label: &str) -> Option<Found> {
-        self.found_at(NodeId(self.nodes.iter().position(|node| node.label == label)?))
-    }
-
-    /// What a dry run found of every step that has a key, by its label.
-    pub(crate) fn all_found(&self) -> impl Iterator<Item = (String, Found)> {
-        (0..self.nodes.len()).filter_map(|index| Some((self.nodes[index].label.clone(), self.found_at(NodeId(index))?)))
-    }
-
-    fn found_at(&self, id: NodeId) -> Option<Found> {
-        let node = &self.nodes[id.0];
-        Some(Found { manifest: node.manifest.clone()?, cached: !node.would_run, question: self.question(id) })
-    }
-
-    /// What a step of the plan made, for results.
-    pub(crate) fn made(&self) -> IndexMap<String, Upstream> {
-        let all: Vec<(NodeId, Edge)> = (0..self.plan.steps.len()).map(|index| (NodeId(index), Edge::Data)).collect();
-        let everything = Planned { id: String::new(), step: flowrun_core::lang::written::Step::default(), waits: all };
-        let mut made = self.upstream(&everything).0;
-        // A fan-out that did not come to a good end has made a part of itself; nobody is given a part for the whole.
-        for (index, upstream) in made.values_mut().enumerate() {
-            if *self.scheduler.state(NodeId(index)) != State::Done(End::Succeeded) {
-                *upstream = Upstream::Nothing;
-            }
-        }
-        made
     }
 }

@@ -24,7 +24,7 @@ impl Driver<'_> {
                 settled = &mut settling => break settled,
                 _ = ticker.tick() => self.report.tick(),
                 () = &mut silence, if !silence.is_elapsed() => {
-                    self.emit(Event::Preparing { what: "what was made to survive a power loss: the disk is busy".into() });
+                    self.emit(Event::Preparing { what: "writing what was made to the disk".into() });
                 }
                 () = stop.forced() => return,
             }

@@ -1,0 +1,198 @@
+//! Looking steps up: what they are asked with, and what follows from the answer.
+
+use std::sync::Arc;
+
+use flowrun_core::event::{Event, Reason, Skip};
+use flowrun_core::key::Manifest;
+use flowrun_core::lang::graph::Edge;
+use flowrun_core::plan::{Instance, Planned};
+use flowrun_core::schedule::{End, NodeId, State};
+use indexmap::IndexMap;
+
+use super::{Driver, Message, Node};
+use crate::run::look::{Looked, Missed, Question, StepResult, Upstream};
+use crate::store::StoredEntry;
+
+/// What a dry run found of a step, so that its job can be made again.
+pub(crate) struct Found {
+    pub(crate) manifest: Manifest,
+    pub(crate) cached: bool,
+    pub(crate) question: Question,
+}
+
+impl Driver<'_> {
+    pub(super) fn look(&mut self, id: NodeId) {
+        let question = self.question(id);
+        let (session, sender) = (self.session.clone(), self.sender.clone());
+        tokio::task::spawn_blocking(move || {
+            let looked = session.look(&question);
+            let _ = sender.blocking_send(Message::Looked(id, Box::new(looked)));
+        });
+    }
+
+    /// All that looking at a step needs to know.
+    pub(super) fn question(&self, id: NodeId) -> Question {
+        let node = &self.nodes[id.0];
+        let planned = self.planned(id).clone();
+        let (upstream, pending) = self.upstream(&planned);
+        Question {
+            label: node.label.clone(),
+            instance: node.instance.clone(),
+            upstream,
+            pending,
+            forced: self.wishes.forced.contains(&NodeId(node.planned)),
+            resumed: self.wishes.resumed.as_ref().and_then(|run| run.steps.get(&node.label).cloned()),
+            planned,
+        }
+    }
+
+    /// What the steps before a step give it, and which of them only would.
+    pub(super) fn upstream(&self, planned: &Planned) -> (IndexMap<String, Upstream>, Vec<String>) {
+        let mut upstream = IndexMap::new();
+        let mut pending = Vec::new();
+        for (before, edge) in &planned.waits {
+            let node = &self.nodes[before.0];
+            if *edge == Edge::Data && self.would_run(*before) {
+                pending.push(node.label.clone());
+            }
+            let instances = self.scheduler.instances(*before);
+            let given = match (&node.result, self.plan.steps[node.planned].is_fan_out()) {
+                (_, true) => Upstream::Many(
+                    instances
+                        .iter()
+                        .filter_map(|id| {
+                            let node = &self.nodes[id.0];
+                            Some((node.instance.as_ref()?.label.clone(), node.result.clone()?))
+                        })
+                        .collect(),
+                ),
+                (Some(result), false) => Upstream::One(result.clone()),
+                (None, false) => Upstream::Nothing,
+            };
+            upstream.insert(node.label.clone(), given);
+        }
+        (upstream, pending)
+    }
+
+    pub(super) fn would_run(&self, id: NodeId) -> bool {
+        self.nodes[id.0].would_run
+            || self.scheduler.instances(id).iter().any(|instance| self.nodes[instance.0].would_run)
+    }
+
+    pub(super) fn looked(&mut self, id: NodeId, looked: Looked) {
+        let label = self.nodes[id.0].label.clone();
+        match looked {
+            Looked::Hit(entry, since) => {
+                self.changed_since(id, since);
+                self.hit(id, *entry);
+            }
+            Looked::Miss(mut missed) => {
+                self.changed_since(id, missed.since.take());
+                self.missed(id, *missed);
+            }
+            Looked::Skip(expression) => {
+                self.emit(Event::Skipped { step: label, why: Skip::Condition { expression } });
+                self.scheduler.skip(id);
+            }
+            Looked::Pass => {
+                self.emit(Event::Passed { step: label });
+                self.scheduler.hit(id);
+            }
+            Looked::Fan(instances) => self.fan(id, instances),
+            Looked::After(steps) => {
+                let reasons = vec![Reason::After { steps }];
+                self.emit(Event::Missed { step: label, key: None, reasons });
+                self.nodes[id.0].would_run = true;
+                self.scheduler.hit(id);
+            }
+            Looked::Fail(failure) => self.failed(id, failure),
+        }
+    }
+
+    /// Says once how a step differs from what it was in the run that is taken up.
+    pub(super) fn changed_since(&mut self, id: NodeId, reasons: Option<Vec<Reason>>) {
+        let (Some(reasons), Some(resumed)) = (reasons, &mut self.wishes.resumed) else { return };
+        let (step, run) = (self.nodes[id.0].label.clone(), resumed.run.clone());
+        resumed.steps.remove(&step);
+        self.emit(Event::ChangedSince { step, run, reasons });
+    }
+
+    pub(super) fn hit(&mut self, id: NodeId, entry: StoredEntry) {
+        let outputs = entry.outputs.iter().map(|(name, output)| (name.clone(), output.as_event())).collect();
+        let result = StepResult { outputs, values: entry.values.clone() };
+        self.emit(Event::Cached {
+            step: self.nodes[id.0].label.clone(),
+            key: entry.key,
+            from: entry.run.clone(),
+            took_ms: entry.took_ms,
+            outputs: result.outputs.clone(),
+            values: result.values.clone(),
+        });
+        self.counts.cached += 1;
+        self.let_go(id);
+        self.nodes[id.0].key = Some(entry.key);
+        if self.wishes.dry_run {
+            self.nodes[id.0].manifest = serde_json::from_value(entry.manifest).ok();
+        }
+        self.nodes[id.0].result = Some(Arc::new(result));
+        self.scheduler.hit(id);
+    }
+
+    pub(super) fn missed(&mut self, id: NodeId, missed: Missed) {
+        if let Some(other) = self.making.get(&missed.key).copied() {
+            return self.scheduler.hold(id, other);
+        }
+        let step = self.nodes[id.0].label.clone();
+        self.emit(Event::Missed { step, key: Some(missed.key), reasons: missed.reasons.clone() });
+        if self.wishes.dry_run {
+            self.nodes[id.0].would_run = true;
+            self.nodes[id.0].manifest = Some(missed.manifest);
+            return self.scheduler.hit(id);
+        }
+        self.making.insert(missed.key, id);
+        self.nodes[id.0].key = Some(missed.key);
+        self.nodes[id.0].missed = Some(Arc::new(missed));
+        self.scheduler.miss(id);
+    }
+
+    pub(super) fn fan(&mut self, id: NodeId, instances: Vec<Instance>) {
+        let planned = self.nodes[id.0].planned;
+        let step = self.nodes[id.0].label.clone();
+        let labels: Vec<String> = instances.iter().map(|instance| format!("{step}[{}]", instance.label)).collect();
+        self.emit(Event::Expanded { step, instances: labels.clone() });
+        let made = self.scheduler.fan(id, instances.len());
+        debug_assert_eq!(made.first().map_or(self.nodes.len(), |first| first.0), self.nodes.len());
+        for (instance, label) in instances.into_iter().zip(labels) {
+            self.nodes.push(Node::new(planned, label, Some(instance)));
+        }
+    }
+
+    /// What a dry run found of a step; nothing where it has no key, or none yet.
+    pub(crate) fn found(&self, label: &str) -> Option<Found> {
+        self.found_at(NodeId(self.nodes.iter().position(|node| node.label == label)?))
+    }
+
+    /// What a dry run found of every step that has a key, by its label.
+    pub(crate) fn all_found(&self) -> impl Iterator<Item = (String, Found)> {
+        (0..self.nodes.len()).filter_map(|index| Some((self.nodes[index].label.clone(), self.found_at(NodeId(index))?)))
+    }
+
+    pub(super) fn found_at(&self, id: NodeId) -> Option<Found> {
+        let node = &self.nodes[id.0];
+        Some(Found { manifest: node.manifest.clone()?, cached: !node.would_run, question: self.question(id) })
+    }
+
+    /// What a step of the plan made, for results.
+    pub(crate) fn made(&self) -> IndexMap<String, Upstream> {
+        let all: Vec<(NodeId, Edge)> = (0..self.plan.steps.len()).map(|index| (NodeId(index), Edge::Data)).collect();
+        let everything = Planned { id: String::new(), step: flowrun_core::lang::written::Step::default(), waits: all };
+        let mut made = self.upstream(&everything).0;
+        // A fan-out that did not come to a good end has made a part of itself; nobody is given a part for the whole.
+        for (index, upstream) in made.values_mut().enumerate() {
+            if *self.scheduler.state(NodeId(index)) != State::Done(End::Succeeded) {
+                *upstream = Upstream::Nothing;
+            }
+        }
+        made
+    }
+}

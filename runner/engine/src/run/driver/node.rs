@@ -1,0 +1,56 @@
+//! What the driver knows of a node of the scheduler: a step, a fan-out, or one of its instances.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use flowrun_core::digest::Digest;
+use flowrun_core::key::Manifest;
+use flowrun_core::plan::Instance;
+use tokio_util::sync::DropGuard;
+
+use crate::run::look::{Missed, StepResult};
+use crate::store::Claim;
+
+/// What is known of a node of the scheduler.
+pub(super) struct Node {
+    pub(super) planned: usize,
+    pub(super) label: String,
+    pub(super) instance: Option<Instance>,
+    pub(super) missed: Option<Arc<Missed>>,
+    pub(super) manifest: Option<Manifest>,
+    pub(super) result: Option<Arc<StepResult>>,
+    pub(super) would_run: bool,
+    pub(super) key: Option<Digest>,
+    /// Kept from the first attempt until the result is saved.
+    pub(super) claim: Option<Claim>,
+    /// Ends the wait for another run.
+    pub(super) wait: Option<DropGuard>,
+    pub(super) started: Option<Instant>,
+    pub(super) tail: VecDeque<String>,
+    pub(super) log: Option<std::fs::File>,
+}
+
+impl Node {
+    pub(super) fn new(planned: usize, label: String, instance: Option<Instance>) -> Self {
+        Self {
+            planned,
+            label,
+            instance,
+            missed: None,
+            manifest: None,
+            result: None,
+            would_run: false,
+            key: None,
+            claim: None,
+            wait: None,
+            started: None,
+            tail: VecDeque::new(),
+            log: None,
+        }
+    }
+
+    pub(super) fn took_ms(&self) -> u64 {
+        self.started.map_or(0, |started| started.elapsed().as_millis() as u64)
+    }
+}

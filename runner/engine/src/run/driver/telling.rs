@@ -1,0 +1,63 @@
+//! What is told of a run: events to the record and the reporter, lines to the logs of steps.
+
+use std::io::Write;
+
+use flowrun_core::event::{Event, Stamped};
+use flowrun_core::outcome::Say;
+use flowrun_core::schedule::NodeId;
+
+use super::Driver;
+
+/// Lines of a step's log that its failure shows.
+const TAIL: usize = 20;
+
+impl Driver<'_> {
+    pub(super) fn open_log(&mut self, id: NodeId, attempt: u32) {
+        let Some(record) = &self.record else { return };
+        let path = record.log_path(&self.nodes[id.0].label);
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        self.nodes[id.0].log = file.ok();
+        if attempt > 1 {
+            self.write_log(id, &format!("--- attempt {attempt} ---"));
+        }
+    }
+
+    pub(super) fn write_log(&mut self, id: NodeId, text: &str) {
+        if let Some(file) = &mut self.nodes[id.0].log {
+            // A log that cannot be written fails no step.
+            let _ = writeln!(file, "{text}");
+        }
+    }
+
+    pub(super) fn said(&mut self, id: NodeId, say: Say) {
+        let step = self.nodes[id.0].label.clone();
+        match say {
+            Say::Line { text, .. } => {
+                self.write_log(id, &text);
+                let tail = &mut self.nodes[id.0].tail;
+                if tail.len() == TAIL {
+                    tail.pop_front();
+                }
+                tail.push_back(text.clone());
+                self.emit(Event::Line { step, text });
+            }
+            Say::Progress { done, total, what } => self.emit(Event::Progress { step, done, total, what }),
+            Say::Metric { name, value, step: iteration } => self.emit(Event::Metric { step, name, value, iteration }),
+        }
+    }
+
+    /// The one way by which anything is told.
+    pub(crate) fn emit(&mut self, event: Event) {
+        let stamped = Stamped { at: crate::run::now_ms(), event };
+        let kept = stamped.event.is_kept();
+        if let (Some(record), true, false) = (&mut self.record, kept, self.record_broken)
+            && let Ok(line) = serde_json::to_string(&stamped)
+            && let Err(error) = record.append_event(&line)
+        {
+            self.record_broken = true;
+            let text = format!("the record of this run cannot be written: {error}");
+            self.report.event(&Stamped { at: stamped.at, event: Event::Warned { text } });
+        }
+        self.report.event(&stamped);
+    }
+}
