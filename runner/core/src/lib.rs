@@ -11,3 +11,4 @@ pub mod lang;
 pub mod outcome;
 pub mod plan;
 pub mod schedule;
+pub mod stored;

@@ -29,7 +29,7 @@ use super::execute::{self, Attempt};
 use super::look::{Looked, Missed, Question, StepResult, Upstream};
 use super::session::Session;
 use super::{Report, Stop};
-use crate::store::{RunRecord, StoredEntry, StoredOutput};
+use crate::store::{RunRecord, Sandbox, StoredEntry, StoredOutput};
 
 /// Lines of a step's log that its failure shows.
 const TAIL: usize = 20;
@@ -429,6 +429,7 @@ impl<'a> Driver<'a> {
             run: self.run.clone(),
             took_ms: node.took_ms(),
             created_unix_ms: super::now_ms(),
+            sandbox: Sandbox::default(),
         };
         let (label, took_ms) = (node.label.clone(), node.took_ms());
         if let Err(error) = self.session.store.save_entry(&entry, &self.session.tag(&label)) {

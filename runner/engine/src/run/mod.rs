@@ -354,5 +354,5 @@ fn succeeded(events: &[Event]) -> bool {
 /// The events of a recorded run; lines that this flowrun does not know are skipped.
 pub fn read_events(store: &Store, run: &str) -> Vec<Event> {
     let lines = store.events(run).unwrap_or_default();
-    lines.iter().filter_map(|line| serde_json::from_str::<Stamped>(line).ok()).map(|stamped| stamped.event).collect()
+    lines.iter().filter_map(|line| flowrun_core::stored::record::event(line)).map(|stamped| stamped.event).collect()
 }
