@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use flowrun_core::event::Stamped;
 use flowrun_core::lang::finding::did_you_mean;
+use flowrun_core::stored::record::event;
 use flowrun_engine::project::Project;
 use flowrun_engine::store::{Store, StoreError};
 
@@ -46,7 +46,7 @@ impl Past {
     pub(crate) fn story(&self, run: &str) -> Result<Story, Error> {
         let mut story = Story { run: run.to_owned(), ..Story::default() };
         for line in self.store.events(run)? {
-            if let Ok(stamped) = serde_json::from_str::<Stamped>(&line) {
+            if let Some(stamped) = event(&line) {
                 story.take(&stamped);
             }
         }

@@ -6,7 +6,8 @@
 //!                        "flowrun-tree 1\n"
 //!                        one line an entry, sorted by name:  MODE SP DIGEST SP SIZE SP NAME-AS-JSON LF
 //! ```
-//! Times, owners and absolute paths are never part of it. Knows nothing of disks: the engine walks them.
+//! Times, owners and absolute paths are never part of it. One folder has one listing: what is read must be, byte for byte, what would be
+//! written, so that no folder has two digests. Knows nothing of disks: the engine walks them.
 
 use std::collections::BTreeMap;
 
@@ -93,6 +94,9 @@ pub enum BadTree {
     /// A line is not an entry.
     #[error("line {0} of the folder listing is damaged")]
     Line(usize),
+    /// Its lines are entries, but not written as they are written: another order, a name twice, another spelling, no line feed at the end.
+    #[error("the folder listing is not in its one form")]
+    Form,
 }
 
 impl Tree {
@@ -109,7 +113,7 @@ impl Tree {
     /// Reads stored bytes back.
     ///
     /// # Errors
-    /// When the bytes are of another version, or damaged: also when a name could lead out of the folder.
+    /// When the bytes are of another version, damaged, or not what [`Tree::to_bytes`] writes: also when a name could lead out of the folder.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadTree> {
         let text = std::str::from_utf8(bytes).map_err(|_| BadTree::Version)?;
         let body = text.strip_prefix(MAGIC).ok_or(BadTree::Version)?;
@@ -118,12 +122,13 @@ impl Tree {
             let (name, entry) = parse_line(line).ok_or(BadTree::Line(index + 2))?;
             tree.entries.insert(name, entry);
         }
-        Ok(tree)
+        if tree.to_bytes() == bytes { Ok(tree) } else { Err(BadTree::Form) }
     }
 
     /// The folder as an artifact; its size is the sum of its entries'.
     pub fn artifact(&self) -> Artifact {
-        let size = self.entries.values().map(|entry| entry.size).sum();
+        // No disk holds so much, but a listing can say so.
+        let size = self.entries.values().fold(0, |sum: u64, entry| sum.saturating_add(entry.size));
         Artifact { mode: Mode::Folder, digest: Digest::of(&self.to_bytes()), size }
     }
 }

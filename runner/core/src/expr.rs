@@ -8,9 +8,22 @@
 //! | `with`, `env`, `fail`, mixed strings | template | its text |
 //! | `run` | template | its text, quoted for `sh` unless `| raw` |
 //!
+//! What a text may cost is bounded, whoever wrote it:
+//!
+//! | what grows | bound |
+//! |---|---|
+//! | instructions, text and lists that are made | `FUEL` |
+//! | lists that operators only promise (`[[1] * 1000000] * 1000000`), where they leave the engine | `MOST_TEXT` |
+//! | how deep an expression nests: its compiler calls itself | `LONGEST`, `MOST_BLOCKS` |
+//! | values that hold themselves, or double in a loop | there is no `namespace`: nothing outlives a round of a loop |
+//!
+//! What remains: such a promised list that is turned into text inside an expression (`~`, `tojson`) takes the time and memory that it asks for.
+//!
 //! Knows nothing of steps: the caller says which names there are.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use minijinja::value::{Serde, ValueKind};
@@ -19,6 +32,15 @@ use serde_json::{Map, Value as Json};
 
 /// Instructions that one expression may take: far more than a condition needs, and less than a second.
 const FUEL: u64 = 1_000_000;
+
+/// Bytes of JSON that one value may become: room for the values of a fan-out of 100,000, and what a machine holds many times over.
+const MOST_TEXT: usize = 4 << 20;
+
+/// Bytes of one expression. Each may be an operator in another; from 8,000 of them on, compiling overflowed a stack of 2 MiB.
+const LONGEST: usize = 4_000;
+
+/// `{% %}` of one template, for the same reason: each `elif` lies inside the one before.
+const MOST_BLOCKS: usize = 2_000;
 
 /// How values become text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,14 +58,27 @@ pub struct BadTemplate {
     /// Lower-case fragment.
     pub message: String,
     /// Bytes of the template that it is about, where that is known.
-    pub range: Option<std::ops::Range<usize>>,
+    pub range: Option<Range<usize>>,
 }
 
 impl BadTemplate {
-    fn of(error: &Error) -> Self {
+    /// What the engine says of `part`, which lies inside `template`.
+    fn of(error: &Error, part: &str, template: &str) -> Self {
         let message = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-        Self { message, range: error.range() }
+        let offset = part.as_ptr() as usize - template.as_ptr() as usize;
+        let range = error.range().map(|range| within(part, &range));
+        Self { message, range: range.map(|range| range.start + offset..range.end + offset) }
     }
+
+    fn plain(message: impl Into<String>) -> Self {
+        Self { message: message.into(), range: None }
+    }
+}
+
+/// The range, cut to the text: what ends too early is placed one behind its end.
+fn within(text: &str, range: &Range<usize>) -> Range<usize> {
+    let start = text.floor_char_boundary(range.start);
+    start..text.ceil_char_boundary(range.end).max(start)
 }
 
 static PLAIN: LazyLock<Environment<'static>> = LazyLock::new(|| environment(Quote::Plain));
@@ -54,6 +89,7 @@ fn environment(quote: Quote) -> Environment<'static> {
     env.set_undefined_behavior(UndefinedBehavior::Strict);
     env.set_fuel(Some(FUEL));
     env.set_auto_escape_callback(|_| AutoEscape::None);
+    env.remove_global("namespace");
     env.add_filter("raw", |value: String| Value::from_safe_string(value));
     env.add_filter("quote", |value: String| Value::from_safe_string(shell_word(&value)));
     match quote {
@@ -64,26 +100,71 @@ fn environment(quote: Quote) -> Environment<'static> {
 }
 
 fn plain(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
-    if matches!(value.kind(), ValueKind::Seq | ValueKind::Map) {
-        let text = serde_json::to_string(value).map_err(|error| refuse(error.to_string()))?;
-        return out.write_str(&text).map_err(Error::from);
+    match container_text(value)? {
+        Some(text) => out.write_str(&text).map_err(Error::from),
+        None => minijinja::escape_formatter(out, state, value),
     }
-    minijinja::escape_formatter(out, state, value)
 }
 
 fn shell(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
     if value.is_undefined() || value.is_safe() {
         return minijinja::escape_formatter(out, state, value);
     }
-    let text = match value.kind() {
-        ValueKind::Seq | ValueKind::Map => serde_json::to_string(value).map_err(|error| refuse(error.to_string()))?,
-        _ => value.to_string(),
-    };
+    let text = container_text(value)?.unwrap_or_else(|| value.to_string());
     out.write_str(&shell_word(&text)).map_err(Error::from)
 }
 
-fn refuse(message: String) -> Error {
-    Error::new(minijinja::ErrorKind::BadSerialization, message)
+/// The JSON of a list or map; nothing for what is neither.
+fn container_text(value: &Value) -> Result<Option<String>, Error> {
+    if !matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable) {
+        return Ok(None);
+    }
+    let refuse = |message: String| Error::new(minijinja::ErrorKind::BadSerialization, message);
+    let bytes = json_bytes(value).map_err(refuse)?;
+    String::from_utf8(bytes).map(Some).map_err(|error| refuse(error.to_string()))
+}
+
+/// A value as JSON, as far as `MOST_TEXT` reaches.
+fn json_bytes(value: &Value) -> Result<Vec<u8>, String> {
+    let mut text = Bounded(Vec::new());
+    serde_json::to_writer(&mut text, value).map_err(|error| error.to_string())?;
+    Ok(text.0)
+}
+
+struct Bounded(Vec<u8>);
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > MOST_TEXT {
+            return Err(io::Error::other(format!("it gives more than {} MiB", MOST_TEXT >> 20)));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Whether an expression can be compiled on any stack.
+fn fits(expression: &str) -> Result<(), BadTemplate> {
+    match expression.len() > LONGEST {
+        true => Err(BadTemplate::plain(format!("an expression has more than {LONGEST} bytes"))),
+        false => Ok(()),
+    }
+}
+
+/// The same for a template.
+fn fits_template(template: &str) -> Result<(), BadTemplate> {
+    for (open, close) in [("{{", "}}"), ("{%", "%}")] {
+        let blocks = template.split(open).skip(1).map(|block| block.split(close).next().unwrap_or(block));
+        blocks.into_iter().try_for_each(fits)?;
+    }
+    match template.matches("{%").count() > MOST_BLOCKS {
+        true => Err(BadTemplate::plain(format!("there are more than {MOST_BLOCKS} `{{% %}}`"))),
+        false => Ok(()),
+    }
 }
 
 /// One word of the POSIX shell (XCU 2.2): left bare where nothing in it means anything to the shell.
@@ -100,7 +181,8 @@ pub fn shell_word(text: &str) -> String {
 /// # Errors
 /// When the template is not well-formed.
 pub fn names(template: &str) -> Result<BTreeSet<String>, BadTemplate> {
-    let parsed = PLAIN.template_from_str(template).map_err(|error| BadTemplate::of(&error))?;
+    fits_template(template)?;
+    let parsed = PLAIN.template_from_str(template).map_err(|error| BadTemplate::of(&error, template, template))?;
     Ok(without_builtins(parsed.undeclared_variables(true)))
 }
 
@@ -109,12 +191,14 @@ pub fn names(template: &str) -> Result<BTreeSet<String>, BadTemplate> {
 /// # Errors
 /// When the expression is not well-formed.
 pub fn expression_names(expression: &str) -> Result<BTreeSet<String>, BadTemplate> {
-    let parsed = PLAIN.compile_expression(expression).map_err(|error| BadTemplate::of(&error))?;
+    fits(expression)?;
+    let parsed =
+        PLAIN.compile_expression(expression).map_err(|error| BadTemplate::of(&error, expression, expression))?;
     Ok(without_builtins(parsed.undeclared_variables(true)))
 }
 
 fn without_builtins(names: impl IntoIterator<Item = String>) -> BTreeSet<String> {
-    names.into_iter().filter(|name| !matches!(name.as_str(), "range" | "dict" | "namespace" | "debug")).collect()
+    names.into_iter().filter(|name| !matches!(name.as_str(), "range" | "dict" | "debug")).collect()
 }
 
 /// Renders a template.
@@ -129,7 +213,8 @@ pub fn render(template: &str, context: &Map<String, Json>, quote: Quote) -> Resu
     if !template.contains("{{") && !template.contains("{%") && !template.contains("{#") {
         return Ok(template.to_owned());
     }
-    env.render_str(template, Value::from(Serde(context))).map_err(|error| BadTemplate::of(&error))
+    fits_template(template)?;
+    env.render_str(template, Value::from(Serde(context))).map_err(|error| BadTemplate::of(&error, template, template))
 }
 
 /// Evaluates an expression; a surrounding `{{ }}` is allowed.
@@ -138,12 +223,15 @@ pub fn render(template: &str, context: &Map<String, Json>, quote: Quote) -> Resu
 /// When it is not well-formed, uses an undefined name, runs out of its budget or gives what JSON cannot hold.
 pub fn evaluate(expression: &str, context: &Map<String, Json>) -> Result<Json, BadTemplate> {
     let inner = whole(expression).unwrap_or(expression);
-    let parsed = PLAIN.compile_expression(inner).map_err(|error| BadTemplate::of(&error))?;
-    let value = parsed.eval(Value::from(Serde(context))).map_err(|error| BadTemplate::of(&error))?;
+    fits(inner)?;
+    let bad = |error: Error| BadTemplate::of(&error, inner, expression);
+    let parsed = PLAIN.compile_expression(inner).map_err(bad)?;
+    let value = parsed.eval(Value::from(Serde(context))).map_err(bad)?;
     if value.is_undefined() {
-        return Err(BadTemplate { message: format!("`{inner}` is undefined"), range: None });
+        return Err(BadTemplate::plain(format!("`{inner}` is undefined")));
     }
-    serde_json::to_value(&value).map_err(|error| BadTemplate { message: error.to_string(), range: None })
+    json_bytes(&value).map_err(BadTemplate::plain)?;
+    serde_json::to_value(&value).map_err(|error| BadTemplate::plain(error.to_string()))
 }
 
 /// Renders every string below a value; a string that is one `{{ expression }}` becomes what the expression gives.
@@ -224,5 +312,47 @@ mod tests {
         assert_eq!(found.into_iter().collect::<Vec<_>>(), ["params.n", "train.values"]);
         let found = expression_names("evaluate.values.map50 < params.min").expect("parses");
         assert_eq!(found.into_iter().collect::<Vec<_>>(), ["evaluate.values.map50", "params.min"]);
+    }
+
+    #[test]
+    fn the_place_of_an_error_lies_in_the_text() {
+        let place = |found: Result<Json, BadTemplate>| found.expect_err("bad").range.expect("placed");
+        assert_eq!(names("{# é").expect_err("bad").range, Some(5..5));
+        assert_eq!(place(evaluate("{{ params.n | nobody }}", &context())), 14..20);
+        assert_eq!(place(evaluate("params.n +", &context())), 10..10);
+    }
+
+    /// Each of these once took all memory, or the whole stack.
+    #[test]
+    fn nothing_small_becomes_endless() {
+        for bomb in ["[[1] * 1000000] * 1000000", "{'a': [[1] * 1000000] * 1000000}", "[1] * 99999999"] {
+            assert!(evaluate(bomb, &context()).is_err(), "{bomb}");
+            for quote in [Quote::Plain, Quote::Shell] {
+                assert!(render(&format!("x {{{{ {bomb} }}}}"), &context(), quote).is_err(), "{bomb}");
+            }
+        }
+        let doubled = format!("{{% set a = [1] %}}{}{{{{ a }}}}", "{% set a = a + a %}".repeat(60));
+        assert!(render(&doubled, &context(), Quote::Plain).is_err());
+        let itself = "{% set n = namespace(a=1) %}{% set n.a = n %}{{ n }}";
+        assert!(names(itself).expect("well-formed").contains("namespace"), "the checker refuses it");
+        assert!(render(itself, &context(), Quote::Plain).is_err());
+    }
+
+    #[test]
+    fn what_nests_too_deep_to_compile_is_refused() {
+        let sum = format!("1{}", " + 1".repeat(100_000));
+        assert!(evaluate(&sum, &context()).is_err() && expression_names(&sum).is_err());
+        let branches = format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(100_000));
+        for template in [format!("{{{{ {sum} }}}}"), branches] {
+            assert!(names(&template).is_err() && render(&template, &context(), Quote::Plain).is_err());
+        }
+        let script = format!("{}{{{{ params.n }}}}", "# a long script\n".repeat(10_000));
+        assert!(render(&script, &context(), Quote::Shell).expect("renders").ends_with("3"));
+    }
+
+    #[test]
+    fn lists_that_operators_join_are_json_too() {
+        let text = render("{{ params.list + [3] }}", &context(), Quote::Plain).expect("renders");
+        assert_eq!(text, "[1,2,3]");
     }
 }

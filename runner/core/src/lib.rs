@@ -12,3 +12,4 @@ pub mod outcome;
 pub mod plan;
 pub mod schedule;
 pub mod script;
+pub mod stored;

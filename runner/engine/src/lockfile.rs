@@ -1,29 +1,9 @@
-//! The lock beside a pipeline, `NAME.lock`: what was found out once and must stay so until someone asks for new.
-//!
-//! JSON with sorted keys, to be committed. A reader of this version refuses a newer one, since ignoring pins it does not know would
-//! be running something else than was locked. Written whole through a temporary file, and only when it changed.
+//! The lock beside a pipeline, `NAME.lock`, as a file: [`flowrun_core::stored::lock`] says what is in it. Written whole through a temporary
+//! file, and only when it changed.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
-use crate::fetch::WheelPin;
-use crate::python::PythonLock;
-
-const VERSION: u32 = 1;
-
-/// The pins of a pipeline.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Pins {
-    flowrun_lock: u32,
-    /// Wheels by `name==version@platform`.
-    #[serde(default)]
-    wheels: BTreeMap<String, WheelPin>,
-    /// Python environments by `digest of what was asked for@platform`.
-    #[serde(default)]
-    python: BTreeMap<String, PythonLock>,
-}
+use flowrun_core::stored::lock::{BadLock, Pins, PythonLock, WheelPin};
 
 /// A pipeline's lock, in memory.
 #[derive(Clone, Debug)]
@@ -44,21 +24,13 @@ pub enum LockError {
         /// Why.
         source: std::io::Error,
     },
-    /// It is not a lock.
-    #[error("the lock {path} is damaged: {problem}")]
-    Damaged {
+    /// It is not one that this flowrun reads.
+    #[error("the lock {path} {source}")]
+    Unreadable {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// It is a later flowrun's.
-    #[error("the lock {path} is of version {found}, and this flowrun reads {VERSION}")]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its version.
-        found: u32,
+        /// Why.
+        source: BadLock,
     },
 }
 
@@ -70,16 +42,10 @@ impl Lockfile {
     pub fn of(pipeline: &Path) -> Result<Self, LockError> {
         let path = pipeline.with_extension("lock");
         let pins = match std::fs::read_to_string(&path) {
-            Ok(text) => serde_json::from_str::<Pins>(&text)
-                .map_err(|error| LockError::Damaged { path: path.clone(), problem: error.to_string() })?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Pins { flowrun_lock: VERSION, ..Pins::default() }
-            }
+            Ok(text) => Pins::parse(&text).map_err(|source| LockError::Unreadable { path: path.clone(), source })?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Pins::default(),
             Err(source) => return Err(LockError::Io { path, source }),
         };
-        if pins.flowrun_lock > VERSION {
-            return Err(LockError::Newer { path, found: pins.flowrun_lock });
-        }
         Ok(Self { path, read: pins.clone(), pins })
     }
 
@@ -118,10 +84,10 @@ impl Lockfile {
             return Ok(false);
         }
         let io = |source| LockError::Io { path: self.path.clone(), source };
-        let mut text = serde_json::to_string_pretty(&self.pins).map_err(|error| io(error.into()))?;
-        text.push('\n');
         let temporary = self.path.with_extension(format!("lock.{}", std::process::id()));
-        std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, &self.path)).map_err(io)?;
+        std::fs::write(&temporary, self.pins.to_text())
+            .and_then(|()| std::fs::rename(&temporary, &self.path))
+            .map_err(io)?;
         self.read = self.pins.clone();
         Ok(true)
     }

@@ -20,6 +20,7 @@ pub mod written;
 pub mod yaml;
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 pub use check::{World, is_fan_out, wheel_pin};
 use finding::{Finding, Rule, did_you_mean, one_of};
@@ -51,6 +52,9 @@ impl Document {
     }
 }
 
+/// Made once: whoever loads many files, an editor or a test, need not wait for it each time.
+static SCHEMA: LazyLock<serde_json::Value> = LazyLock::new(written::schema);
+
 /// Reads and checks a pipeline.
 ///
 /// # Errors
@@ -64,7 +68,7 @@ pub fn load(text: &str, profile: Option<&str>, world: &dyn World) -> Result<Prog
     }
     lay_defaults(&mut node);
     let before = findings.len();
-    shape::prune(&mut node, &written::schema(), &mut findings);
+    shape::prune(&mut node, &SCHEMA, &mut findings);
     let lamed = lamed_steps(&findings[before..], &node, &written_steps);
     if let Ok(pipeline) = serde_json::from_value::<Pipeline>(node.to_json()) {
         let doc = Document { node, text: text.to_owned() };

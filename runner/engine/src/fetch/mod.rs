@@ -25,11 +25,12 @@ mod url;
 mod wheel;
 
 pub use cache::{Cache, Lock};
+pub use flowrun_core::stored::lock::WheelPin;
 pub use member::unzip_member;
 pub use platform::{Arch, Os, Platform};
 pub use tools::{ONNXRUNTIME, UV, onnxruntime, uv};
 pub use url::{Fetched, url};
-pub use wheel::{WheelPin, wheel};
+pub use wheel::wheel;
 
 pub(crate) use cache::{Stamp, read_json, write_json};
 pub(crate) use pip::config as pip_config;

@@ -7,7 +7,7 @@ use std::process::{Output, Stdio};
 use flowrun_core::outcome::Failure;
 use tokio::process::Command;
 
-use super::wheel::WheelPin;
+use super::WheelPin;
 use super::{Platform, infrastructure, redact, refused};
 
 /// The Python whose wheels are asked for where a wheel is made for one. flowrun takes libraries and programs out of wheels, which

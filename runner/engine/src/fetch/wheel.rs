@@ -4,27 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use flowrun_core::outcome::Failure;
-use serde::{Deserialize, Serialize};
 
 use super::cache::{read_json, sha256_of, write_json};
-use super::{Cache, Platform, infrastructure, is_file_name, is_sha256, pip, refused};
+use super::{Cache, Platform, WheelPin, infrastructure, is_file_name, is_sha256, pip, refused};
 
 const KIND: &str = "wheels";
-
-/// A wheel that was found once, as a lock holds it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WheelPin {
-    /// The package, in its normal form: small letters and `-`.
-    pub name: String,
-    /// Its exact version.
-    pub version: String,
-    /// The wheel's file name.
-    pub file: String,
-    /// The wheel's sha256, 64 hexadecimal digits.
-    pub sha256: String,
-    /// Its bytes.
-    pub size: u64,
-}
 
 /// The wheel of `name` in exactly that version for `platform`, and its pin. With `pinned`, it is that wheel or none.
 pub async fn wheel(

@@ -35,6 +35,7 @@ use serde::{Deserialize, Serialize};
 use crate::fetch::{checked_name, refused};
 
 pub use environment::{Environment, environment};
+pub use flowrun_core::stored::lock::PythonLock;
 pub use interpreter::{Interpreter, interpreter};
 pub use lock::lock;
 
@@ -64,22 +65,6 @@ impl PythonSpec {
         self.requirements.iter().try_for_each(|requirement| requirement::check(requirement))?;
         self.no_binary.iter().try_for_each(|name| checked_name(name).map(drop))
     }
-}
-
-/// A [`PythonSpec`] resolved for one platform: every package by version and hash.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PythonLock {
-    /// Which Python, as in the spec.
-    pub python: String,
-    /// The platform it holds for, such as `linux-x86_64`.
-    pub platform: String,
-    /// One line a package: `NAME==VERSION --hash=sha256:… --hash=sha256:…`, sorted.
-    pub requirements_txt: Vec<String>,
-    /// The packages that are built from source.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub no_binary: Vec<String>,
-    /// [`PythonSpec::digest`] of the spec it was made from.
-    pub spec_digest: Digest,
 }
 
 /// `3.11` or `3.11.7`.

@@ -260,6 +260,7 @@ impl<'a> Driver<'a> {
             run: self.run.clone(),
             took_ms: node.took_ms(),
             created_unix_ms: super::now_ms(),
+            sandbox: execute::sandbox_of(&missed.job.work),
         };
         let (label, took_ms) = (node.label.clone(), node.took_ms());
         if let Err(error) = self.session.store.save_entry(&entry, &self.session.tag(&label)) {

@@ -18,7 +18,8 @@ use super::look::{Origin, StepResult, store_failure};
 use super::room::{Room, blocking};
 use super::session::Session;
 use super::shell;
-use crate::wasm;
+use crate::store::Sandbox;
+use crate::{process, wasm};
 
 /// An attempt to be made.
 pub(crate) struct Attempt {
@@ -169,4 +170,14 @@ fn declared(mut values: Map<String, Json>, names: &[String]) -> Result<Map<Strin
         kept.insert(name.clone(), value);
     }
     Ok(kept)
+}
+
+/// What kept a step from seeing more than its key holds, for its entry.
+pub(crate) fn sandbox_of(work: &Work) -> Sandbox {
+    match work {
+        Work::Process { sandbox: false, .. } => Sandbox::Off,
+        Work::Process { .. } | Work::Onnx { .. } if process::sandbox_missing().is_some() => Sandbox::Unavailable,
+        Work::Process { .. } | Work::Onnx { .. } => Sandbox::Landlock,
+        Work::Plugin { .. } | Work::Gate { .. } => Sandbox::None,
+    }
 }

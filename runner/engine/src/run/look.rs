@@ -20,7 +20,7 @@ use serde_json::{Map, Value as Json};
 
 use super::resume::Kept;
 use super::session::Session;
-use crate::store::{Lookup, StoreError, StoredEntry, StoredOutput};
+use crate::store::{Lookup, Sandbox, StoreError, StoredEntry, StoredOutput};
 
 /// A file or folder of the workspace, and what it held when it was looked at.
 pub(crate) type Origin = (PathBuf, Artifact);
@@ -327,6 +327,8 @@ impl Session {
             run: kept.from.clone(),
             took_ms: kept.took_ms,
             created_unix_ms: super::now_ms(),
+            // Handed on and never stored.
+            sandbox: Sandbox::None,
         })
     }
 

@@ -18,6 +18,7 @@ use flowrun_core::digest::Digest;
 use flowrun_core::event::{Event, Output, RunOutcome, Stamped};
 use flowrun_core::lang::params::{self, Set};
 use indexmap::IndexMap;
+use flowrun_core::stored::record;
 use serde_json::{Map, Value as Json};
 
 use super::now_ms;
@@ -222,7 +223,7 @@ impl Told {
         let (carried, own) = (store.carried(run)?, store.events(run)?);
         for line in carried.iter().chain(&own) {
             // Lines that this flowrun does not know are skipped.
-            if let Ok(stamped) = serde_json::from_str::<Stamped>(line) {
+            if let Some(stamped) = record::event(line) {
                 told.hear(run, stamped.event);
             }
         }

@@ -1,82 +1,19 @@
-//! Results by key, and which keys a step had.
-//!
-//! An entry is one JSON object, a line feed, and the blake3 of that object's bytes: a torn or damaged one is never believed. The object says
-//! its `format`; one of another format is not believed either.
+//! Results by key, and which keys a step had: the files of [`flowrun_core::stored::entry`], and a line a key for the history.
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use flowrun_core::artifact::Artifact;
 use flowrun_core::digest::Digest;
-use flowrun_core::event::Output;
-use indexmap::IndexMap;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value as Json};
+use flowrun_core::stored::entry::StoredEntry;
 
 use super::{Result, Store, StoreError, file_name};
 
 /// Keys of a step that are looked at for the nearest; further back, "what changed" tells nobody anything.
 pub(super) const HISTORY: usize = 20;
 
-/// What this flowrun writes and reads.
-const FORMAT: u32 = 1;
-
 /// Uses within an hour count once, so that a run of cached steps writes nothing.
 const USE_GRAIN: Duration = Duration::from_secs(3600);
-
-/// An output of a result.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredOutput {
-    /// Its content.
-    pub artifact: Artifact,
-    /// The file's name; the output's for a folder.
-    pub name: String,
-}
-
-impl StoredOutput {
-    /// From an event's output.
-    pub fn of(output: &Output) -> Self {
-        Self { artifact: output.artifact, name: output.name.clone() }
-    }
-
-    /// As an event's output.
-    pub fn as_event(&self) -> Output {
-        Output { artifact: self.artifact, name: self.name.clone() }
-    }
-}
-
-/// The result of a step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StoredEntry {
-    /// The key it is stored under.
-    pub key: Digest,
-    /// What the key was made of.
-    pub manifest: Json,
-    /// What it made, by name.
-    pub outputs: IndexMap<String, StoredOutput>,
-    /// What it gave.
-    pub values: Map<String, Json>,
-    /// The run that made it.
-    pub run: String,
-    /// Milliseconds it took.
-    pub took_ms: u64,
-    /// Milliseconds since 1970.
-    pub created_unix_ms: u64,
-}
-
-#[derive(Serialize)]
-struct Written<'a> {
-    format: u32,
-    #[serde(flatten)]
-    entry: &'a StoredEntry,
-}
-
-#[derive(Deserialize)]
-struct Format {
-    #[serde(default)]
-    format: u32,
-}
 
 /// What a look-up finds.
 #[derive(Clone, Debug, PartialEq)]
@@ -102,10 +39,7 @@ impl Store {
     /// When it cannot be written.
     pub fn save_entry(&self, entry: &StoredEntry, tag: &str) -> Result<()> {
         let path = self.entry_path(&entry.key);
-        let written = Written { format: FORMAT, entry };
-        let body = serde_json::to_string(&written).map_err(|error| StoreError::io(&path)(error.into()))?;
-        let text = format!("{body}\n{}\n", Digest::of(body.as_bytes()));
-        self.write_whole(&path, text.as_bytes())?;
+        self.write_whole(&path, entry.to_text().as_bytes())?;
         let history = self.path("history").join(file_name(tag));
         let mut file =
             std::fs::OpenOptions::new().create(true).append(true).open(&history).map_err(StoreError::io(&history))?;
@@ -117,25 +51,11 @@ impl Store {
     /// # Errors
     /// When it is damaged; the message says how.
     pub fn peek_entry(&self, key: &Digest) -> std::result::Result<Option<StoredEntry>, String> {
-        let text = match std::fs::read_to_string(self.entry_path(key)) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(format!("its entry cannot be read: {error}")),
-        };
-        let damaged = || "its entry is damaged".to_owned();
-        let (body, sum) = text.trim_end().rsplit_once('\n').ok_or_else(damaged)?;
-        if sum.parse::<Digest>().ok() != Some(Digest::of(body.as_bytes())) {
-            return Err(damaged());
+        match std::fs::read(self.entry_path(key)) {
+            Ok(bytes) => StoredEntry::parse(&bytes, key).map(Some).map_err(|bad| bad.to_string()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(format!("its entry cannot be read: {error}")),
         }
-        match serde_json::from_str::<Format>(body) {
-            Ok(Format { format: FORMAT }) => {}
-            Ok(Format { format }) => {
-                return Err(format!("its entry is of format {format}, this flowrun reads {FORMAT}"));
-            }
-            Err(_) => return Err(damaged()),
-        }
-        let entry: StoredEntry = serde_json::from_str(body).map_err(|_| damaged())?;
-        if entry.key == *key { Ok(Some(entry)) } else { Err(damaged()) }
     }
 
     /// A result by key, with all its contents. A hit counts as a use, for gc. What cannot be read is damaged: a miss, and a loud one.

@@ -90,7 +90,8 @@ use scratch::Scratch;
 
 pub use check::{Flaw, Problem};
 pub use claims::{Claim, Claimed, Holder};
-pub use entries::{Lookup, StoredEntry, StoredOutput};
+pub use entries::Lookup;
+pub use flowrun_core::stored::entry::{Sandbox, StoredEntry, StoredOutput};
 pub use gc::{GcPolicy, GcReport, StoreSize};
 pub use ingest::Take;
 pub use lay::How;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use flowrun_core::artifact::is_component;
 use flowrun_core::digest::Digest;
-use serde::de::IgnoredAny;
+use flowrun_core::stored;
 use serde_json::Value as Json;
 
 use super::scratch::is_held;
@@ -208,9 +208,7 @@ impl Store {
         }
         let path = self.path("runs").join(id).join(name);
         let bytes = std::fs::read(&path).map_err(StoreError::io(&path))?;
-        let whole = |line: &&str| serde_json::from_str::<IgnoredAny>(line).is_ok();
-        let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
-        Ok(lines.filter(whole).map(str::to_owned).collect())
+        Ok(stored::record::lines(&bytes).map(str::to_owned).collect())
     }
 
     /// Where the log of a recorded run's step is.

@@ -8,7 +8,7 @@ use flowrun_core::digest::Digest;
 
 use super::blobs::{hash, open_plain};
 use super::ingest::{children, read_link, unkeepable};
-use super::memo::{Memo, Stat, now_nanos};
+use super::memo::{Memo, now_nanos, stat_of};
 use super::{Result, Store, StoreError, Take};
 
 /// Entries of a source that are nobody's data. A step does not see them, so that a commit or an import changes no key.
@@ -91,7 +91,7 @@ fn gone(path: &Path, error: StoreError) -> StoreError {
 }
 
 fn hash_known(path: &Path, found: &std::fs::Metadata, memo: &Memo) -> Result<Digest> {
-    let before = Stat::of(found);
+    let before = stat_of(found);
     if let Some(digest) = memo.recall(&before) {
         return Ok(digest);
     }
@@ -99,7 +99,7 @@ fn hash_known(path: &Path, found: &std::fs::Metadata, memo: &Memo) -> Result<Dig
     let file = open_plain(path).map_err(io)?;
     let now = now_nanos();
     let (digest, size) = hash(&file).map_err(io)?;
-    let after = Stat::of(&file.metadata().map_err(io)?);
+    let after = stat_of(&file.metadata().map_err(io)?);
     if before != after || size != after.size {
         return Err(StoreError::SourceChanged(path.to_owned()));
     }

@@ -39,6 +39,7 @@ pub(super) fn entry(key: Digest, artifact: Artifact) -> StoredEntry {
         run: "r".into(),
         took_ms: 1,
         created_unix_ms: 2,
+        sandbox: Sandbox::None,
     }
 }
 
