@@ -4,4 +4,5 @@
 //! Every body takes any bytes, and panics when a promise is broken.
 
 pub mod expr;
+pub mod stored;
 pub mod yaml;

@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 use flowrun_core::digest::Digest;
 use flowrun_core::event::{Event, Output, RunOutcome, Stamped};
 use flowrun_core::lang::params::{self, Set};
-use indexmap::IndexMap;
 use flowrun_core::stored::record;
+use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
 
 use super::now_ms;
