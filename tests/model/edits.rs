@@ -55,6 +55,7 @@ pub(crate) fn edit(pipeline: &mut Pipeline, earlier: &[Pipeline], random: &mut R
             pipeline.steps[number].file = file;
             Edit::Changed(format!("step {number} makes {file}"))
         }
+        _ if earlier.is_empty() => Edit::Touch,
         _ => {
             *pipeline = random.pick(earlier).clone();
             Edit::Changed("all is as it was before".to_owned())
