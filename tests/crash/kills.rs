@@ -24,7 +24,7 @@ struct Tally {
 struct Harness {
     bench: Bench,
     random: Random,
-    /// How long a whole run takes.
+    /// How long a whole run takes on a machine that has time for it: longer, and most kills would come after the end.
     length: Duration,
     tally: Tally,
     what: String,
@@ -34,9 +34,7 @@ impl Harness {
     fn new(seed: u64) -> Self {
         let bench = Bench::new(&STATES);
         bench.edit(&STATES[0]);
-        let begun = Instant::now();
-        bench.ran(&STATES[0].args(0)).ok();
-        let length = begun.elapsed();
+        let length = (0..3).map(|_| whole_run(&bench)).min().expect("three");
         Self { bench, random: Random::new(seed), length, tally: Tally::default(), what: String::new() }
     }
 
@@ -129,6 +127,14 @@ impl Harness {
         // The last command may still be closing the store when its word is out.
         wait_for(&format!("{what}: an empty folder of unfinished things"), || self.bench.unfinished().is_empty());
     }
+}
+
+/// How long a run takes that has all to do.
+fn whole_run(bench: &Bench) -> Duration {
+    bench.bed.flowrun(&["gc", "--max-size", "0B"]).ok();
+    let begun = Instant::now();
+    bench.ran(&STATES[0].args(0)).ok();
+    begun.elapsed()
 }
 
 #[test]

@@ -7,6 +7,7 @@
 #![cfg(target_os = "linux")]
 
 mod edits;
+mod function;
 mod pipeline;
 #[path = "../support/mod.rs"]
 mod support;

@@ -139,6 +139,10 @@ impl Store {
             return self.unless_kept(&aside, kept).map(|(digest, _)| digest == artifact.digest);
         }
         self.discard(&aside)?;
+        // Somebody may have put a whole one there since.
+        if is_whole(path, artifact.size, artifact.mode == Mode::Executable) {
+            return Ok(true);
+        }
         self.discard(path)?;
         Ok(false)
     }
