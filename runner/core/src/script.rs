@@ -65,13 +65,19 @@ fn without_comment(line: &str) -> &str {
     line
 }
 
-/// What stands between what separates words, quotes too: `sh -c "sort x"` holds `sort`.
+/// What stands between what separates words, quotes too: `sh -c "sort x"` holds `sort`. What follows a `$` is a variable.
 fn pieces(line: &str) -> Vec<&str> {
-    let ends = |c: char| c.is_whitespace() || ";|&(){}<>\"'`\\!".contains(c);
-    line.split(ends)
-        .flat_map(|piece| piece.split_once('$').map_or([piece, ""], |(before, _)| [before, ""]))
-        .flat_map(of_assignment)
-        .collect()
+    let ends = |c: char| c.is_whitespace() || ";|&()}<>\"'`\\!".contains(c);
+    line.split(ends).flat_map(without_variables).flat_map(of_assignment).collect()
+}
+
+/// `a$b` is `a`, `${b` is nothing, `{b` is `b`.
+fn without_variables(piece: &str) -> impl Iterator<Item = &str> {
+    let mut after_dollar = false;
+    piece.split('{').filter_map(move |part| {
+        let is_variable = std::mem::replace(&mut after_dollar, part.ends_with('$'));
+        (!is_variable).then(|| part.split_once('$').map_or(part, |(before, _)| before))
+    })
 }
 
 /// `NAME=word` holds both; `--flag=word` is an option.
@@ -106,6 +112,7 @@ mod tests {
             ("find . | xargs echo # sort it", vec!["echo", "find", "xargs"]),
             ("cat \"$sort\" ${uniq} 'it''s # no comment'", vec!["cat", "comment", "it", "no", "s"]),
             ("/usr/bin/env python3.11 ./mine.sh a/b", vec!["/usr/bin/env", "python3.11"]),
+            ("for i in a; do { sort; }; done > ${x}${y}/{b,c}", vec!["a", "b,c", "i", "sort"]),
             ("if grep -q x f; then wc -l f; fi", vec!["f", "grep", "wc", "x"]),
             ("ls\\\n  -l 123", vec!["ls"]),
         ];

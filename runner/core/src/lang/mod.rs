@@ -66,7 +66,7 @@ pub fn load(text: &str, profile: Option<&str>, world: &dyn World) -> Result<Prog
         findings.extend(unknown_profile(&node, name));
         lay_profile(&mut node, name);
     }
-    lay_defaults(&mut node);
+    lay_defaults(&mut node).map_err(|finding| vec![*finding])?;
     let before = findings.len();
     shape::prune(&mut node, &SCHEMA, &mut findings);
     let lamed = lamed_steps(&findings[before..], &node, &written_steps);
@@ -133,25 +133,38 @@ fn overlay_known(steps: &mut Node, over: &Node) {
     }
 }
 
-fn lay_defaults(node: &mut Node) {
+/// Keys of `defaults` that are for `run` steps alone.
+const FOR_RUN: [&str; 5] = ["env", "network", "python", "sandbox", "tools"];
+
+/// Nodes that `defaults` may come to in all steps together: 10,000 steps of fifty. More is a bomb of aliases behind the reader's budget, or a
+/// mistake; it would take gigabytes.
+const MOST_LAID: usize = 500_000;
+
+fn lay_defaults(node: &mut Node) -> Result<(), Box<Finding>> {
     let Some(defaults) = node.get("defaults").filter(|node| matches!(node.value, Value::Map(_))).cloned() else {
-        return;
+        return Ok(());
     };
-    let Value::Map(entries) = &mut node.value else { return };
+    let Value::Map(entries) = &mut node.value else { return Ok(()) };
     let Some((_, Node { value: Value::Map(steps), .. })) = entries.iter_mut().find(|(key, _)| key.name == "steps")
     else {
-        return;
+        return Ok(());
     };
+    if defaults.count().saturating_mul(steps.len()) > MOST_LAID {
+        let message = format!("the file asks for too much: `defaults` in each of {} steps", steps.len());
+        let finding = Finding::new(Rule::Bomb, defaults.span, message).expected("too large to be laid under so many");
+        return Err(Box::new(finding.hint("write what only some steps need into those")));
+    }
     for (_, step) in steps.iter_mut().filter(|(_, step)| matches!(step.value, Value::Map(_))) {
         let runs = step.get("run").is_some();
         let mut laid = defaults.clone();
         if let (Value::Map(entries), false) = (&mut laid.value, runs) {
-            entries.retain(|(key, _)| !matches!(key.name.as_str(), "env" | "python"));
+            entries.retain(|(key, _)| !FOR_RUN.contains(&key.name.as_str()));
         }
         laid.span = step.span.clone();
         laid.overlay(step);
         *step = laid;
     }
+    Ok(())
 }
 
 /// Steps in whose bytes the shape check found something.

@@ -78,3 +78,27 @@ fn a_lamed_step_is_not_blamed_twice() {
     let text = GOOD.replace("run: python t.py", "run: [python, t.py]\n    help:");
     assert_eq!(rules(&text).len(), 1, "{:?}", rules(&text));
 }
+
+/// Ten lists of ten of ten of ten, in each of a thousand steps, once took gigabytes.
+#[test]
+fn defaults_do_not_multiply_without_end() {
+    let mut text = String::from("flowrun: 1\nx-a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n");
+    for (name, of) in [("b", "a"), ("c", "b")] {
+        text.push_str(&format!("x-{name}: &{name} [{}]\n", [format!("*{of}").as_str(); 10].join(", ")));
+    }
+    text.push_str("defaults: { env: { X: *c } }\nsteps:\n");
+    (0..1000).for_each(|number| text.push_str(&format!("  s{number}: {{ run: 'true' }}\n")));
+    let findings = load(&text, None, &Flat).expect_err("a bomb");
+    assert_eq!(findings.iter().map(|finding| finding.rule).collect::<Vec<_>>(), [Rule::Bomb]);
+}
+
+#[test]
+fn defaults_of_run_steps_are_not_laid_under_others() {
+    let text = "flowrun: 1\ndefaults: { tools: [jq], network: false, sandbox: off, env: { A: 1 } }\nsteps:\n  \
+                a: { run: 'true' }\n  b: { fail: no, if: false }\n";
+    let program = load(text, None, &Flat).expect("loads");
+    let (a, b) = (&program.pipeline.steps["a"], &program.pipeline.steps["b"]);
+    assert_eq!((a.tools.len(), a.network, a.env.len()), (1, Some(false), 1));
+    assert_eq!((b.tools.len(), b.network, b.env.len()), (0, None, 0));
+    assert!(a.sandbox.is_some() && b.sandbox.is_none());
+}

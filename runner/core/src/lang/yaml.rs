@@ -62,6 +62,15 @@ impl Node {
         }
     }
 
+    /// How many nodes it is, with all below it.
+    pub fn count(&self) -> usize {
+        1 + match &self.value {
+            Value::Map(entries) => entries.iter().map(|(_, node)| node.count()).sum(),
+            Value::List(items) => items.iter().map(Node::count).sum::<usize>(),
+            _ => 0,
+        }
+    }
+
     /// The node at a path of keys and list indices, or the nearest one above it.
     pub fn at(&self, path: &[&str]) -> &Node {
         let Some((first, rest)) = path.split_first() else { return self };

@@ -61,6 +61,8 @@ fn guard() -> io::Result<()> {
         let _ = rustix::thread::set_name(c"step-guard");
         let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     }
+    // What a command makes must not depend on who started flowrun.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     keep_to_ourselves();
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut incoming = BufReader::new(socket.try_clone()?);

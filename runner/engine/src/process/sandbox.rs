@@ -57,7 +57,8 @@ pub(super) const LIBRARIES: [&str; 11] = [
 
 /// What libraries read of the machine: the loader's memory, names of users and hosts, certificates, fonts, headers, zones, the kernel's
 /// word on processors and memory. Of other processes the kernel shows no environment and no memory to what is in a sandbox.
-pub(super) const MACHINE: [&str; 32] = [
+pub(super) const MACHINE: [&str; 36] = [
+    "/etc/R",
     "/etc/ca-certificates",
     "/etc/crypto-policies",
     "/etc/fonts",
@@ -69,17 +70,20 @@ pub(super) const MACHINE: [&str; 32] = [
     "/etc/ld.so.conf",
     "/etc/ld.so.conf.d",
     "/etc/ld.so.preload",
+    "/etc/locale.alias",
     "/etc/localtime",
     "/etc/magic",
     "/etc/mime.types",
     "/etc/nsswitch.conf",
     "/etc/os-release",
     "/etc/passwd",
+    "/etc/perl",
     "/etc/pki",
     "/etc/protocols",
     "/etc/resolv.conf",
     "/etc/services",
     "/etc/ssl",
+    "/etc/terminfo",
     "/etc/timezone",
     "/proc",
     "/sys/devices/system",
@@ -91,6 +95,18 @@ pub(super) const MACHINE: [&str; 32] = [
     "/usr/share",
     "/var/lib/ca-certificates",
 ];
+
+/// The same, where the name goes on with a version: what languages keep of themselves in `/etc`.
+const FAMILIES: [&str; 3] = ["/etc/ImageMagick-", "/etc/java-", "/etc/python"];
+
+fn families() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir("/etc").into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.filter(|path| is_of_family(path)).collect()
+}
+
+fn is_of_family(path: &Path) -> bool {
+    path.to_str().is_some_and(|path| FAMILIES.iter().any(|family| path.starts_with(family)))
+}
 
 /// Devices that hold nothing.
 const DEVICES: [&str; 5] = ["/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"];
@@ -130,6 +146,7 @@ impl Sandbox {
             .chain(machine)
             .chain(gpus.iter().map(PathBuf::as_path))
             .any(|shown| path.starts_with(shown))
+            || is_of_family(path)
     }
 }
 
@@ -161,7 +178,7 @@ mod rules {
 
     use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 
-    use super::{DEVICES, LIBRARIES, MACHINE, SHARED, Sandbox, gpus};
+    use super::{DEVICES, LIBRARIES, MACHINE, SHARED, Sandbox, families, gpus};
 
     /// What root may still do in a sandbox: own files, change owners, and become other users. The others would let it look into other
     /// processes (the kernel asks Landlock last there), load modules, mount.
@@ -219,6 +236,7 @@ mod rules {
             let rules = allow(rules, LIBRARIES.iter().map(Path::new), run)?;
             let rules = allow(rules, &sandbox.run, run)?;
             let rules = allow(rules, MACHINE, look)?;
+            let rules = allow(rules, families(), look)?;
             let rules = allow(rules, DEVICES, device)?;
             let rules = allow(rules, [SHARED], shared)?;
             let rules = if sandbox.gpu { allow(rules, gpus(), device)? } else { rules };

@@ -187,6 +187,9 @@ pub async fn run(project: &Project, options: Options, report: &mut dyn Report, s
         false => put_results(&mut driver, &session),
     };
     session.save_memo();
+    if !stop.is_forced() {
+        session.store.discard_run(&id);
+    }
     if counts.ran > 0 {
         driver.settle().await;
     }

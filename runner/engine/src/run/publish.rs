@@ -39,7 +39,12 @@ pub(crate) fn publish(session: &Session, made: &IndexMap<String, Upstream>) -> (
     let mut published = Vec::new();
     let mut warnings = Vec::new();
     for (name, reference) in results {
-        if reference.step().is_some_and(|step| matches!(made.get(step), None | Some(Upstream::Nothing))) {
+        let missing = reference.step().filter(|step| matches!(made.get(*step), None | Some(Upstream::Nothing)));
+        if let Some(step) = missing {
+            warnings.extend(earlier(&folder, name).map(|path| {
+                let shown = path.strip_prefix(&session.project.root).unwrap_or(&path).display().to_string();
+                format!("{shown} is an earlier run's: `{step}` made no result now")
+            }));
             continue;
         }
         match place(session, &folder, name, &reference, made) {
@@ -48,6 +53,12 @@ pub(crate) fn publish(session: &Session, made: &IndexMap<String, Upstream>) -> (
         }
     }
     (published, warnings)
+}
+
+/// What an earlier run published under this name, whatever its extension was.
+fn earlier(folder: &Path, name: &str) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(folder).ok()?;
+    entries.filter_map(|entry| Some(entry.ok()?.path())).find(|path| path.file_stem().is_some_and(|stem| stem == name))
 }
 
 fn place(

@@ -133,6 +133,7 @@ impl Shell<'_> {
             ("PATH", path.join(":")),
             ("HOME", text(&self.room.home())),
             ("TMPDIR", text(&self.room.tmp())),
+            ("GIT_CONFIG_NOSYSTEM", "1".to_owned()),
             ("LANG", "C.UTF-8".to_owned()),
             ("TZ", "UTC".to_owned()),
             ("PYTHONHASHSEED", "0".to_owned()),

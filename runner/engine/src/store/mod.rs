@@ -252,6 +252,11 @@ impl Store {
         Ok(folder)
     }
 
+    /// Removes the folders of a run that is over. What cannot be removed now will be when the store is next opened.
+    pub fn discard_run(&self, run: &str) {
+        let _ = self.discard(&self.path("tmp").join(run));
+    }
+
     /// Removes a file or folder, also one whose folders were made read-only; that it is not there is fine.
     ///
     /// # Errors
