@@ -154,7 +154,7 @@ mod tests {
             offline: true,
             dir: "/room/work".into(),
             inputs: "/room/in".into(),
-            tools: ["sh".to_owned(), "xargs".to_owned()].into(),
+            tools: ["cat", "sh", "xargs"].map(str::to_owned).into(),
         });
         refusals.hear(line);
         refusals
