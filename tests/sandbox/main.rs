@@ -85,8 +85,7 @@ fn a_step_that_goes_on_without_what_was_refused_says_so() {
         "p.yaml",
         &format!("flowrun: 1\nsteps:\n  a: {{ run: \"cat {} || true\" }}\n", bed.path("secret.txt").display()),
     );
-    bed.flowrun(&["run", "p.yaml"]).ok();
-    bed.flowrun(&["logs", "@latest", "a"]).ok().says("the sandbox refused").says("went on without it");
+    bed.flowrun(&["run", "p.yaml"]).ok().says("`a`: it went on although the sandbox refused");
 }
 
 #[test]

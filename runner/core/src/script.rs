@@ -32,6 +32,18 @@ const STARTERS: [&str; 15] = [
     "time", "timeout", "xargs",
 ];
 
+/// Programs that call others whose names nobody writes.
+const COMPANIONS: [(&[&str], &[&str]); 2] = [
+    (&["tar"], &["bzip2", "gzip", "xz", "zstd"]),
+    (&["c++", "cc", "clang", "clang++", "g++", "gcc", "gfortran"], &["as", "ld"]),
+];
+
+/// The programs that this one calls by itself, where there are such: the packers of `tar`, a compiler's assembler and linker.
+pub fn companions(program: &str) -> impl Iterator<Item = &'static str> {
+    let of = COMPANIONS.iter().filter(move |(programs, _)| programs.contains(&program));
+    of.flat_map(|(_, companions)| companions.iter().copied())
+}
+
 /// Whether `tools` may hold this: a plain name, or an absolute path.
 pub fn is_tool(text: &str) -> bool {
     let plain = text.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != ':');
@@ -119,6 +131,12 @@ mod tests {
         for (script, expected) in told {
             assert_eq!(words(script).into_iter().collect::<Vec<_>>(), expected, "{script}");
         }
+    }
+
+    #[test]
+    fn some_programs_bring_others() {
+        assert_eq!(companions("gcc").collect::<Vec<_>>(), ["as", "ld"]);
+        assert_eq!(companions("sort").count(), 0);
     }
 
     #[test]

@@ -567,7 +567,8 @@ impl Check<'_> {
             Err(bad) => {
                 let finding =
                     Finding::new(Rule::Template, self.value_span(at), format!("not a template: {}", bad.message));
-                self.say(finding.expected("cannot be read"));
+                let hint = bad.message.contains("comment").then_some(COMMENT);
+                self.say(finding.expected("cannot be read").maybe_hint(hint.map(str::to_owned)));
             }
             Ok(used) => {
                 for name in used {
@@ -609,6 +610,10 @@ impl Check<'_> {
         }
     }
 }
+
+/// A shell's length of a variable looks like it.
+const COMMENT: &str =
+    "`{#` begins a comment of templates, also in `${#name}`: put `{% raw %}` before and `{% endraw %}` after it";
 
 fn find_word(text: &str, name: &str) -> Option<usize> {
     let part = |c: char| c.is_alphanumeric() || c == '_';

@@ -149,7 +149,7 @@ programs and the step's tools), `HOME` and `TMPDIR` (private), `LANG=C.UTF-8`, `
 
 **Programs.** It finds those that its script names, those that its `.sh` files among `code` name, and those under `tools`; each is looked for on the
 `PATH` of the shell that starts flowrun, and its bytes are part of the key. A word that names a program counts wherever it stands in the script. What no
-word shows (a program that a Python file starts, or whose name is put together) is declared. Folders called `shims` are passed over: declare the program itself.
+word shows (a program that a Python file starts, or whose name is put together) is declared; `tar` brings its packers, and a compiler its assembler and linker. Folders called `shims` are passed over: declare the program itself.
 
 **Files.** On Linux the kernel (Landlock) shows it its inputs, its code, the Python environment, its tools, and the system's libraries with what
 they read of the machine, and lets it write in its own folder, `HOME` and `TMPDIR`; inputs are read-only. `/dev/shm` works as shared memory, and

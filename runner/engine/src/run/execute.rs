@@ -32,6 +32,21 @@ pub(crate) struct Attempt {
     pub(crate) key: flowrun_core::digest::Digest,
 }
 
+/// What the work of a step gave, beside its outputs.
+#[derive(Debug, Default)]
+pub(crate) struct Worked {
+    /// Its values, declared or not.
+    pub(crate) values: Map<String, Json>,
+    /// What a person should hear although it ended well.
+    pub(crate) notes: Vec<String>,
+}
+
+impl From<Map<String, Json>> for Worked {
+    fn from(values: Map<String, Json>) -> Self {
+        Self { values, notes: Vec::new() }
+    }
+}
+
 /// What an attempt came to.
 pub(crate) struct Made {
     pub(crate) result: StepResult,
@@ -94,7 +109,7 @@ async fn in_room(
     let pinned = fetch_pinned(session, &attempt.job, say).await?;
     let (at, job, origins, place) = (session.clone(), attempt.job.clone(), attempt.origins.clone(), room.clone());
     blocking(move || place.lay(&at, &job, &origins, &pinned)).await?;
-    let values = work(session, attempt, room, say, stop).await?;
+    let Worked { values, notes } = work(session, attempt, room, say, stop).await?;
     if stop.is_cancelled() {
         return Err(Failure::new(FailureKind::Interrupted, "interrupted"));
     }
@@ -107,9 +122,11 @@ async fn in_room(
             strays.join(", ")
         )
     };
-    let warnings = Some(&taken.strays).filter(|strays| !strays.is_empty()).map(undeclared);
+    let told = notes.into_iter().map(|note| format!("`{}`: {note}", attempt.label));
+    let strays = Some(&taken.strays).filter(|strays| !strays.is_empty()).map(undeclared);
+    let warnings = told.chain(strays).collect();
     let values = declared(values, &attempt.job.values)?;
-    Ok(Made { result: StepResult { outputs: taken.outputs, values }, warnings: warnings.into_iter().collect() })
+    Ok(Made { result: StepResult { outputs: taken.outputs, values }, warnings })
 }
 
 /// Downloads among the inputs, by input name.
@@ -129,7 +146,7 @@ async fn work(
     room: &Room,
     say: &Sender<Say>,
     stop: &CancellationToken,
-) -> Result<Map<String, Json>, Failure> {
+) -> Result<Worked, Failure> {
     match &attempt.job.work {
         Work::Plugin { name, config, .. } => {
             let plugin = session.plugin(name)?;
@@ -146,10 +163,12 @@ async fn work(
                 limits: wasm::Limits::default(),
                 seed: seed_of(&attempt.key),
             };
-            session.wasm()?.run(&job, say, stop).await
+            session.wasm()?.run(&job, say, stop).await.map(Worked::from)
         }
         Work::Process { .. } => shell::run(session, attempt, room, say, stop).await,
-        Work::Onnx { settings, .. } => super::detector::run(session, attempt, settings, room, say, stop).await,
+        Work::Onnx { settings, .. } => {
+            super::detector::run(session, attempt, settings, room, say, stop).await.map(Worked::from)
+        }
         Work::Gate { message } => Err(Failure::new(FailureKind::Step, message.clone())),
     }
 }

@@ -93,6 +93,14 @@ impl Refusals {
 
     /// The failure, with what was refused and what to declare; `path` is the `PATH` that programs could be found on.
     pub(crate) fn explain(&self, failure: Failure, path: &str) -> Failure {
+        let mut hints = self.hints(path);
+        if self.missed_network {
+            hints.push("`network: false` keeps it from the network".to_owned());
+        }
+        if hints.is_empty() { failure } else { failure.hint(hints.join("\n")) }
+    }
+
+    fn hints(&self, path: &str) -> Vec<String> {
         let mut hints: Vec<String> = self.paths.iter().map(|path| self.advice(path)).collect();
         let there = |name: &&String| which(name.as_ref(), path.as_ref(), Path::new("/")).is_some();
         let programs: Vec<&str> = self.programs.iter().filter(there).map(String::as_str).collect();
@@ -100,10 +108,7 @@ impl Refusals {
             let all = programs.join(", ");
             hints.push(format!("`{first}` is on the PATH and not among the step's tools: add `tools: [{all}]`"));
         }
-        if self.missed_network {
-            hints.push("`network: false` keeps it from the network".to_owned());
-        }
-        if hints.is_empty() { failure } else { failure.hint(hints.join("\n")) }
+        hints
     }
 
     fn advice(&self, path: &Path) -> String {
@@ -123,11 +128,9 @@ impl Refusals {
         format!("the sandbox refused `{shown}`: {declare}")
     }
 
-    /// What was refused to a step that ended well all the same.
-    pub(crate) fn note(&self) -> Option<String> {
-        let paths: Vec<String> = self.paths.iter().map(|path| format!("`{}`", path.display())).collect();
-        (!paths.is_empty())
-            .then(|| format!("the sandbox refused {}, and the step went on without it", paths.join(", ")))
+    /// What was refused to a step that ended well all the same, a line each.
+    pub(crate) fn notes(&self, path: &str) -> Vec<String> {
+        self.hints(path).into_iter().map(|hint| format!("it went on although {hint}")).collect()
     }
 }
 

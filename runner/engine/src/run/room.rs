@@ -137,7 +137,7 @@ impl Room {
             let hint = format!("it must be written to `{path}`, which `{{{{ outputs.{name} }}}}` gives");
             return Err(lacks(format!("output `{name}` was declared but not made")).hint(hint));
         }
-        let artifact = session.store.ingest(&place, Take::Move).map_err(|error| not_kept(name, &error))?;
+        let artifact = session.store.ingest(&place, Take::Move).map_err(|error| not_kept(name, &place, &error))?;
         let is_folder = artifact.mode == Mode::Folder;
         if is_folder != (kind == "dir") {
             let found = if is_folder { "a folder" } else { "a file" };
@@ -160,12 +160,20 @@ impl Room {
 }
 
 /// What cannot be kept is the step's fault; that there is no room for it is the machine's.
-fn not_kept(name: &str, error: &StoreError) -> Failure {
+fn not_kept(name: &str, place: &Path, error: &StoreError) -> Failure {
     let kind = match error {
         StoreError::Io { .. } => FailureKind::Infrastructure,
         _ => FailureKind::Output,
     };
-    let failure = Failure::new(kind, format!("output `{name}` cannot be kept: {error}"));
+    let problem = match error {
+        // The folder of the attempt is gone when a person reads this.
+        StoreError::Unkeepable { path, problem } => match path.strip_prefix(place) {
+            Ok(inside) if !inside.as_os_str().is_empty() => format!("`{}` in it: {problem}", inside.display()),
+            _ => (*problem).to_owned(),
+        },
+        other => other.to_string(),
+    };
+    let failure = Failure::new(kind, format!("output `{name}` cannot be kept: {problem}"));
     match error.hint() {
         Some(hint) => failure.hint(hint),
         None => failure,

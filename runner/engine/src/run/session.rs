@@ -273,6 +273,11 @@ impl Session {
         for word in words.iter().filter(|word| !of_environment(word)) {
             self.toolbox.add(word, &mut found, &hash)?;
         }
+        let named =
+            words.iter().chain(&step.tools).filter(|word| found.contains_key(*word) || step.tools.contains(word));
+        for companion in named.flat_map(|word| script::companions(word)).collect::<Vec<_>>() {
+            self.toolbox.add(companion, &mut found, &hash)?;
+        }
         for tool in step.tools.iter().map(String::as_str).chain(["sh"]) {
             if !self.toolbox.add(tool, &mut found, &hash)? {
                 return Err(Failure::new(FailureKind::Infrastructure, format!("there is no program `{tool}` on the PATH"))

@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 use tokio::sync::mpsc::{self, Sender};
 use tokio_util::sync::CancellationToken;
 
-use super::execute::Attempt;
+use super::execute::{Attempt, Worked};
 use super::refused::{Limits, Refusals};
 use super::room::{Room, blocking};
 use super::session::Session;
@@ -26,8 +26,8 @@ pub(crate) async fn run(
     room: &Room,
     say: &Sender<Say>,
     stop: &CancellationToken,
-) -> Result<Map<String, Json>, Failure> {
-    let Work::Process { script, .. } = &attempt.job.work else { return Ok(Map::new()) };
+) -> Result<Worked, Failure> {
+    let Work::Process { script, .. } = &attempt.job.work else { return Ok(Worked::default()) };
     let python = environment(session, attempt, say).await?;
     let shell = Shell { session, attempt, room, python: python.as_ref() };
     let command = shell.command(script)?;
@@ -43,15 +43,14 @@ pub(crate) async fn run(
     if let Err(failure) = ran {
         return Err(refusals.explain(failure, &path));
     }
-    if let Some(text) = refusals.note() {
-        let _ = say.send(Say::log(text)).await;
-    }
+    let notes = refusals.notes(&path);
     let (session, tools, values) = (session.clone(), attempt.job.work.clone(), room.values());
-    blocking(move || {
+    let values = blocking(move || {
         tools_are_the_same(&session, &tools)?;
         read_values(&values)
     })
-    .await
+    .await?;
+    Ok(Worked { values, notes })
 }
 
 /// Runs a command, its lines heard on their way.
