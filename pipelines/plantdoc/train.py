@@ -98,7 +98,7 @@ def fit(
     step = jax.jit(functools.partial(adam_step, total=steps * args.epochs, rate=args.rate, norms=norms))
     order, curve, count = np.random.default_rng(args.seed), [], 0
     for epoch in range(1, args.epochs + 1):
-        began, losses = time.monotonic(), []
+        losses = []
         for chosen in order.permutation(len(labels))[: steps * batch].reshape(steps, batch):
             count += 1
             taken = mirror([m[chosen] for m in maps], labels[chosen], distances[chosen], order.random(batch) < 0.5)
@@ -108,7 +108,8 @@ def fit(
         if not np.isfinite(row).all():
             raise TrainError(f"the loss is {row[0]} in epoch {epoch}: try a lower --rate")
         named = dict(zip(("loss", "class_loss", "box_loss", "centre_loss"), (round(float(x), 5) for x in row)))
-        curve.append({"epoch": epoch, **named, "seconds": round(time.monotonic() - began, 2)})
+        # No times: the same training makes the same curve, and what follows it stays cached.
+        curve.append({"epoch": epoch, **named})
         text = "  ".join(f"{name.removesuffix('_loss')} {value:.4f}" for name, value in named.items())
         print(f"epoch {epoch}/{args.epochs}  {text}", flush=True)
     return state[3], curve
