@@ -96,8 +96,9 @@ flowrun: 1
 sources: { data: { path: data } }
 steps:
   a:
-    code: [count.sh, lib]
+    code: [count.sh, lib, start]
     run: |
+      ./start | grep -q started
       mkdir -p deep/er "$TMPDIR/t" && cp {{ inputs.data }}/x.txt deep/er/y.txt && chmod u+w deep/er/y.txt && echo more >> deep/er/y.txt
       mv deep/er/y.txt out/moved.txt
       echo home > "$HOME/file"
@@ -115,6 +116,9 @@ results: { count: a.count, moved: a.moved }
     bed.write("data/x.txt", "one\n");
     bed.write("count.sh", "# counts\nwc -l | tr -d ' '\n");
     bed.write("lib/words.txt", "w\n");
+    bed.write("lib/more.sh", "seq 2 | paste -s -d, -\n");
+    bed.write("start", "#!/usr/bin/env bash\nprintf 'started %s\\n' \"$(sh lib/more.sh | tr -d ,)\"\n");
+    std::fs::set_permissions(bed.path("start"), std::fs::Permissions::from_mode(0o755)).expect("chmod");
     bed.flowrun(&["run", "p.yaml"]).ok();
     assert_eq!(bed.read("results/p/count.txt"), "2\n");
     assert_eq!(bed.read("results/p/moved.txt"), "one\nmore\n");

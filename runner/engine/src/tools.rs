@@ -1,7 +1,7 @@
 //! The programs that steps may call: found on flowrun's own `PATH`, known by content, shown to a step as a folder of links.
 //!
 //! ```text
-//! words of the script, of its .sh files, `tools:` ──► Toolbox::find ──► tool.NAME in the key
+//! words of the script, of shell files, `tools:` ────► Toolbox::find ──► tool.NAME in the key
 //!                                                                  └──► a folder NAME → program, alone in the step's PATH
 //! ```
 //! A program that is a script brings what its first line names: `#!/bin/bash` as `tool.NAME#!bash`, and what `env` looks for as a tool like
@@ -10,7 +10,7 @@
 //! A `shims` folder (pyenv, asdf, mise) is passed over: what it calls depends on files that no key holds.
 //! Knows nothing of steps: whose words they are is the caller's matter.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -19,6 +19,7 @@ use std::sync::{Mutex, PoisonError};
 
 use flowrun_core::artifact::Artifact;
 use flowrun_core::outcome::Failure;
+use flowrun_core::script;
 
 use crate::process::which;
 
@@ -45,6 +46,12 @@ const STANDARD: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// First lines longer than this are none: Linux cuts them at 256 bytes.
 const LONGEST_FIRST_LINE: u64 = 256;
+
+/// Shell files larger than this are not looked through for programs: they hold data.
+const LARGEST_SHELL_FILE: u64 = 1 << 20;
+
+/// Files and folders of a step's code that are looked through; in more, programs are declared.
+const MOST_CODE_FILES: usize = 1000;
 
 /// Scripts that are run by scripts that are run by …: the kernel gives up after four.
 const DEEPEST: usize = 4;
@@ -136,6 +143,37 @@ fn parse_first_line(bytes: &[u8]) -> Option<FirstLine> {
     let is_env = Path::new(&program).file_name() == Some(OsStr::from_bytes(b"env"));
     let looked_for = words.find(|word| !word.starts_with('-') && !word.contains('=')).filter(|_| is_env);
     Some(FirstLine { program, looked_for: looked_for.map(str::to_owned) })
+}
+
+/// The words of a file, or of all files of a folder, that may be programs: a script's interpreter, and every word of a shell's.
+pub(crate) fn words_below(path: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut pending = vec![path.to_owned()];
+    for _ in 0..MOST_CODE_FILES {
+        let Some(next) = pending.pop() else { break };
+        match std::fs::read_dir(&next) {
+            Ok(entries) => pending.extend(entries.flatten().map(|entry| entry.path())),
+            Err(_) => found.extend(words_in(&next)),
+        }
+    }
+    found
+}
+
+fn words_in(file: &Path) -> BTreeSet<String> {
+    let is_shell = |name: &str| name.ends_with("sh");
+    let starter = first_line(file);
+    let mut found = BTreeSet::new();
+    let mut shell = file.extension().is_some_and(|kind| kind == "sh" || kind == "bash");
+    for program in starter.into_iter().flat_map(|line| [Some(line.program), line.looked_for]).flatten() {
+        shell |= is_shell(&program);
+        found.insert(program);
+    }
+    let small = std::fs::metadata(file).is_ok_and(|found| found.len() <= LARGEST_SHELL_FILE);
+    if shell && small {
+        let text = std::fs::read(file).unwrap_or_default();
+        found.extend(script::words(&String::from_utf8_lossy(&text)).into_iter().map(str::to_owned));
+    }
+    found
 }
 
 /// Makes a folder of links to the tools, by name.

@@ -147,7 +147,7 @@ In `run`, values are quoted for the shell; `{{ value | raw }}` is not.
 programs and the step's tools), `HOME` and `TMPDIR` (private), `LANG=C.UTF-8`, `TZ=UTC`, `PYTHONHASHSEED=0`, `PYTHONUNBUFFERED=1`,
 `PYTHONDONTWRITEBYTECODE=1`, `GIT_CONFIG_NOSYSTEM=1`, `FLOWRUN_VALUES` (the file for its values). What it leaves running is killed.
 
-**Programs.** It finds those that its script names, those that its `.sh` files among `code` name, and those under `tools`; each is looked for on the
+**Programs.** It finds those that its script names, those that shell files among its `code` name (and what runs other scripts there: `#!`), and those under `tools`; each is looked for on the
 `PATH` of the shell that starts flowrun, and its bytes are part of the key. A word that names a program counts wherever it stands in the script. What no
 word shows (a program that a Python file starts, or whose name is put together) is declared; `tar` brings its packers, and a compiler its assembler and linker. Folders called `shims` are passed over: declare the program itself.
 

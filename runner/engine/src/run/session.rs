@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
-use flowrun_core::artifact::{Artifact, Mode};
+use flowrun_core::artifact::Artifact;
 use flowrun_core::digest::Digest;
 use flowrun_core::expr::{self, Quote};
 use flowrun_core::key::Work;
@@ -34,9 +34,6 @@ pub(crate) struct Plugin {
     pub(crate) file: PathBuf,
     pub(crate) digest: Digest,
 }
-
-/// Shell files larger than this are not looked through for programs: they hold data.
-const LARGEST_SHELL_FILE: u64 = 1 << 20;
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -287,18 +284,11 @@ impl Session {
         Ok(found.into_iter().map(|(name, tool)| (name, tool.artifact)).collect())
     }
 
-    /// The words of a shell file among a step's code. One that cannot be read says so when it is laid out.
+    /// Words of a step's code that may be programs: those of its shell files, and what other files name in their first line. What cannot be
+    /// read says so when it is laid out.
     fn words_of(&self, path: &Path, artifact: &Artifact) -> BTreeSet<String> {
-        let is_shell = path.extension().is_some_and(|kind| kind == "sh" || kind == "bash");
-        if !is_shell || artifact.mode == Mode::Folder || artifact.size > LARGEST_SHELL_FILE {
-            return BTreeSet::new();
-        }
         let mut known = lock(&self.tool_words);
-        let read = || {
-            let text = std::fs::read(path).unwrap_or_default();
-            script::words(&String::from_utf8_lossy(&text)).into_iter().map(str::to_owned).collect()
-        };
-        known.entry(artifact.digest).or_insert_with(read).clone()
+        known.entry(artifact.digest).or_insert_with(|| tools::words_below(path)).clone()
     }
 
     /// A step's programs and where they are; found already when its key was made.
