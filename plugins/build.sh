@@ -31,7 +31,7 @@ pick() {
   if [ -x "$toolchain/bin/rustc" ] && has_target "$toolchain/bin/rustc"; then found+=("$toolchain/bin/rustc"); fi
   if [ ${#found[@]} -eq 0 ]; then
     echo "no compiler for $target here (\`rustup target add $target\` gives one): making one in $toolchain" >&2
-    ./toolchain.sh "$toolchain" "$target" >&2
+    ./toolchain.sh "$toolchain" "$target" >&2 || exit 1
     found+=("$toolchain/bin/rustc")
   fi
   for one in "${found[@]}"; do if [ "$(compiler_of "$one")" = "$recorded" ]; then echo "$one"; return; fi; done
