@@ -88,6 +88,33 @@ fn a_step_that_goes_on_without_what_was_refused_says_so() {
     bed.flowrun(&["run", "p.yaml"]).ok().says("`a`: it went on although the sandbox refused");
 }
 
+/// Whatever a link in the place of `out` leads to would be moved into the store, away from where it is.
+#[test]
+fn what_took_the_place_of_the_output_folder_is_left_alone() {
+    let bed = Bed::new("");
+    bed.write("mine/x", "precious\n");
+    let mine = bed.path("mine").display().to_string();
+    for (outputs, sandbox) in [("{ x: x }", "on"), ("{ x: x }", "off"), ("{ mine: dir }", "on")] {
+        let to = if outputs.contains("dir") { bed.root().display().to_string() } else { mine.clone() };
+        bed.write(
+            "p.yaml",
+            &format!("flowrun: 1\nsteps:\n  a: {{ run: 'rm -r out; ln -s {to} out', outputs: {outputs}, sandbox: {sandbox} }}\n"),
+        );
+        bed.flowrun(&["run", "p.yaml"]).fails(1).says("`out` is not the folder that it was given");
+        assert_eq!(bed.read("mine/x"), "precious\n", "{outputs} {sandbox}");
+    }
+}
+
+#[test]
+fn a_file_beside_the_pipeline_is_told_of_where_it_is_looked_for() {
+    let bed = Bed::new("flowrun: 1\nsteps:\n  a: { run: head -n 1 data.csv }\n");
+    bed.write("data.csv", "1\n");
+    bed.flowrun(&["run", "p.yaml"]).fails(1).says("`data.csv` lies beside the pipeline");
+    bed.write("more/data.csv", "");
+    bed.write("p.yaml", "flowrun: 1\nsteps:\n  a: { run: 'true', code: [data.csv, more/data.csv] }\n");
+    bed.flowrun(&["check", "p.yaml"]).fails(2).says("would lie in the folder of step `a` as `data.csv`");
+}
+
 #[test]
 fn ordinary_things_work() {
     let bed = Bed::new(

@@ -185,8 +185,9 @@ pub(crate) fn link_all(tools: &Tools, folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What must be executable for the tools to run: they themselves, and libraries that were installed beside them.
-pub(crate) fn shown_for<'a>(programs: impl Iterator<Item = &'a Path>) -> Vec<PathBuf> {
+/// What must be executable for the tools to run: they themselves, and libraries that were installed beside them. Those are in no key, so a
+/// script, which reads what it likes, gets none, nor does a program of the project: what lies there is declared.
+pub(crate) fn shown_for<'a>(programs: impl Iterator<Item = &'a Path>, project: &Path) -> Vec<PathBuf> {
     let mut shown = Vec::new();
     for program in programs {
         let real = std::fs::canonicalize(program).unwrap_or_else(|_| program.to_owned());
@@ -194,7 +195,8 @@ pub(crate) fn shown_for<'a>(programs: impl Iterator<Item = &'a Path>) -> Vec<Pat
         let prefix = real
             .parent()
             .and_then(Path::parent)
-            .filter(|prefix| !["/", "/usr", "/usr/local"].contains(&prefix.to_str().unwrap_or("/")));
+            .filter(|prefix| !["/", "/usr", "/usr/local"].contains(&prefix.to_str().unwrap_or("/")))
+            .filter(|prefix| !prefix.starts_with(project) && first_line(&real).is_none());
         if let Some(prefix) = prefix {
             shown.extend(["lib", "lib64", "libexec"].map(|name| prefix.join(name)));
         }

@@ -217,9 +217,7 @@ impl Check<'_> {
         for (index, name) in step.needs.iter().enumerate() {
             self.needs(name, &["steps", id, "needs", &index.to_string()]);
         }
-        for (index, path) in step.code.iter().enumerate() {
-            self.path(path, &["steps", id, "code", &index.to_string()]);
-        }
+        self.code(id, step);
         self.tools(id, step);
         self.fan_out(id, step);
         self.units(id, step);
@@ -354,6 +352,21 @@ impl Check<'_> {
                     Finding::new(Rule::BadId, at, format!("value `{name}` is not a word"))
                         .expected("letters, digits and `_`"),
                 );
+            }
+        }
+    }
+
+    fn code(&mut self, id: &str, step: &Step) {
+        let mut taken = BTreeMap::from([("in", "the folder of inputs"), ("out", "the folder of outputs")]);
+        for (index, path) in step.code.iter().enumerate() {
+            let at = ["steps", id, "code", &index.to_string()];
+            self.path(path, &at);
+            // It is put beside the command by its last name.
+            let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or(path);
+            if let Some(other) = taken.insert(name, path) {
+                let message =
+                    format!("`{path}` would lie in the folder of step `{id}` as `{name}`, and so would {other}");
+                self.say(Finding::new(Rule::BadValue, self.value_span(&at), message).expected("taken"));
             }
         }
     }

@@ -30,6 +30,8 @@ pub(crate) struct Refusals {
     limits: Limits,
     paths: BTreeSet<PathBuf>,
     programs: BTreeSet<String>,
+    /// Files of the project that it looked for where it is.
+    undeclared: BTreeSet<String>,
     missed_network: bool,
 }
 
@@ -42,6 +44,8 @@ pub(crate) struct Limits {
     pub(crate) offline: bool,
     /// Where relative paths start.
     pub(crate) dir: PathBuf,
+    /// The pipeline's folder, in which a person may think that a step is.
+    pub(crate) project: PathBuf,
     /// Where its inputs lie, all links followed.
     pub(crate) inputs: PathBuf,
     /// The programs that it finds.
@@ -54,7 +58,13 @@ const NO_NETWORK: [&str; 4] =
 
 impl Refusals {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, paths: BTreeSet::new(), programs: BTreeSet::new(), missed_network: false }
+        Self {
+            limits,
+            paths: BTreeSet::new(),
+            programs: BTreeSet::new(),
+            undeclared: BTreeSet::new(),
+            missed_network: false,
+        }
     }
 
     /// Hears a line.
@@ -64,7 +74,8 @@ impl Refusals {
             let quoted: Vec<&str> = quoted(line).filter(|word| word.contains('/')).collect();
             let plain: Vec<&str> = words(line).filter(|word| quoted.is_empty() && word.contains('/')).collect();
             plain.into_iter().chain(quoted).for_each(|path| self.refuse(Path::new(path)));
-        } else if line.contains("not found") || line.contains("No such file or directory") {
+        } else if line.contains("not found") || line.contains("No such file") {
+            self.miss_file(line);
             let line = line.replace("No such file or directory", "").replace("not found", "");
             let names = words(&line).filter(|word| !word.contains('/') && is_tool(word));
             let unknown = names.filter(|name| !self.limits.tools.contains(*name)).map(str::to_owned);
@@ -73,6 +84,16 @@ impl Refusals {
                 self.programs.pop_last();
             }
         }
+    }
+
+    fn miss_file(&mut self, line: &str) {
+        let relative = |word: &&str| !word.starts_with(['/', '-']) && !["", ".", ".."].contains(word);
+        let known = quoted(line)
+            .chain(words(line))
+            .filter(relative)
+            .filter(|word| self.limits.project.join(word).exists() && !self.limits.dir.join(word).exists());
+        let known: Vec<String> = known.map(str::to_owned).collect();
+        self.undeclared.extend(known);
     }
 
     fn refuse(&mut self, path: &Path) {
@@ -102,6 +123,9 @@ impl Refusals {
 
     fn hints(&self, path: &str) -> Vec<String> {
         let mut hints: Vec<String> = self.paths.iter().map(|path| self.advice(path)).collect();
+        hints.extend(self.undeclared.iter().take(MOST).map(|file| {
+            format!("`{file}` lies beside the pipeline, and a step sees only what it declares: a source under `inputs`, or `code`")
+        }));
         let there = |name: &&String| which(name.as_ref(), path.as_ref(), Path::new("/")).is_some();
         let programs: Vec<&str> = self.programs.iter().filter(there).map(String::as_str).collect();
         if let Some(first) = programs.first() {
@@ -156,6 +180,7 @@ mod tests {
             sandbox: Some(sandbox),
             offline: true,
             dir: "/room/work".into(),
+            project: "/etc".into(),
             inputs: "/room/in".into(),
             tools: ["cat", "sh", "xargs"].map(str::to_owned).into(),
         });
@@ -196,6 +221,8 @@ mod tests {
         assert_eq!(hint("sh: 1: no_such_program: not found", "/bin"), "as it was");
         assert!(hint("xargs: true: No such file or directory", "/bin").ends_with("add `tools: [true]`"));
         assert_eq!(hint("cat: /x/y: No such file or directory", "/bin:/usr/bin"), "as it was");
+        let missed = hint("head: cannot open 'passwd' for reading: No such file or directory", "/nowhere");
+        assert!(missed.contains("`passwd` lies beside the pipeline"), "{missed}");
         assert_eq!(hint("all well", "/bin"), "as it was");
     }
 }

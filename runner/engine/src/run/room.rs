@@ -122,11 +122,26 @@ impl Room {
     /// Takes what was made into the store.
     pub(crate) fn take(&self, session: &Session, job: &Job) -> Result<Taken, Failure> {
         inputs_are_whole(session, job)?;
+        self.is_as_given()?;
         let mut outputs = IndexMap::new();
         for (name, kind) in &job.outputs {
             outputs.insert(name.clone(), self.take_one(session, name, kind)?);
         }
         Ok(Taken { outputs, strays: self.strays(job) })
+    }
+
+    /// Whether the folders are those that were laid out. Whatever a link in their place leads to is not the step's: it must not be taken,
+    /// which would move it away. Nothing of the step runs any more, so nobody can change that after the look.
+    fn is_as_given(&self) -> Result<(), Failure> {
+        for (folder, name) in [(self.work(), "."), (self.work().join("out"), "out"), (self.given(), "$FLOWRUN_VALUES")]
+        {
+            if !std::fs::symlink_metadata(&folder).is_ok_and(|found| found.is_dir()) {
+                let text = format!("`{name}` is not the folder that it was given any more");
+                return Err(Failure::new(FailureKind::Output, text)
+                    .hint("write outputs into `out`; a link or another folder in its place is not looked into"));
+            }
+        }
+        Ok(())
     }
 
     fn take_one(&self, session: &Session, name: &str, kind: &str) -> Result<Output, Failure> {

@@ -35,6 +35,7 @@ pub(crate) async fn run(
         sandbox: command.sandbox.clone(),
         offline: command.offline,
         dir: room.work(),
+        project: session.project.path("."),
         inputs: std::fs::canonicalize(room.inputs()).unwrap_or_else(|_| room.inputs()),
         tools: session.tools_of(&attempt.job.work)?.into_keys().collect(),
     });
@@ -147,10 +148,11 @@ impl Shell<'_> {
     fn sandbox(&self) -> Result<Sandbox, Failure> {
         let room = self.room;
         let tools = self.session.tools_of(&self.attempt.job.work)?;
-        let mut run = tools::shown_for(tools.values().map(|tool| tool.file.as_path()));
+        let root = &self.session.project.root;
+        let mut run = tools::shown_for(tools.values().map(|tool| tool.file.as_path()), root);
         if let Some(python) = self.python {
             run.push(python.root.clone());
-            run.extend(tools::shown_for([python.interpreter.path.as_path()].into_iter()));
+            run.extend(tools::shown_for([python.interpreter.path.as_path()].into_iter(), root));
         }
         run.push(room.inputs());
         let gpu = self.attempt.planned.step.resources.as_ref().and_then(|resources| resources.gpu);
