@@ -87,8 +87,11 @@ fn pieces(line: &str) -> Vec<&str> {
 fn without_variables(piece: &str) -> impl Iterator<Item = &str> {
     let mut after_dollar = false;
     piece.split('{').filter_map(move |part| {
-        let is_variable = std::mem::replace(&mut after_dollar, part.ends_with('$'));
-        (!is_variable).then(|| part.split_once('$').map_or(part, |(before, _)| before))
+        if std::mem::replace(&mut after_dollar, part.ends_with('$')) {
+            // What stands for a variable that is not set: `${PYTHON:-python3}`.
+            return part.split_once(":-").or_else(|| part.split_once(":=")).map(|(_, instead)| instead);
+        }
+        Some(part.split_once('$').map_or(part, |(before, _)| before))
     })
 }
 
@@ -125,6 +128,7 @@ mod tests {
             ("cat \"$sort\" ${uniq} 'it''s # no comment'", vec!["cat", "comment", "it", "no", "s"]),
             ("/usr/bin/env python3.11 ./mine.sh a/b", vec!["/usr/bin/env", "python3.11"]),
             ("for i in a; do { sort; }; done > ${x}${y}/{b,c}", vec!["a", "b,c", "i", "sort"]),
+            ("${PYTHON:-python3} -c x", vec!["python3", "x"]),
             ("if grep -q x f; then wc -l f; fi", vec!["f", "grep", "wc", "x"]),
             ("ls\\\n  -l 123", vec!["ls"]),
         ];

@@ -22,6 +22,7 @@ use flowrun_core::outcome::Failure;
 use flowrun_core::script;
 
 use crate::process::which;
+use crate::store::LEFT_OUT;
 
 /// A program of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +52,7 @@ const LONGEST_FIRST_LINE: u64 = 256;
 const LARGEST_SHELL_FILE: u64 = 1 << 20;
 
 /// Files and folders of a step's code that are looked through; in more, programs are declared.
-const MOST_CODE_FILES: usize = 1000;
+const MOST_CODE_FILES: usize = 20_000;
 
 /// Scripts that are run by scripts that are run by …: the kernel gives up after four.
 const DEEPEST: usize = 4;
@@ -151,12 +152,24 @@ pub(crate) fn words_below(path: &Path) -> BTreeSet<String> {
     let mut pending = vec![path.to_owned()];
     for _ in 0..MOST_CODE_FILES {
         let Some(next) = pending.pop() else { break };
-        match std::fs::read_dir(&next) {
-            Ok(entries) => pending.extend(entries.flatten().map(|entry| entry.path())),
-            Err(_) => found.extend(words_in(&next)),
+        match children(&next) {
+            Some(children) => pending.extend(children),
+            None => found.extend(words_in(&next)),
         }
     }
     found
+}
+
+/// What a folder holds that a step sees, in order, links left out; nothing for a file.
+fn children(folder: &Path) -> Option<Vec<PathBuf>> {
+    let kept = |entry: &std::fs::DirEntry| {
+        let hidden = LEFT_OUT.iter().any(|name| entry.file_name() == *name);
+        !hidden && entry.file_type().is_ok_and(|kind| !kind.is_symlink())
+    };
+    let entries = std::fs::read_dir(folder).ok()?;
+    let mut paths: Vec<PathBuf> = entries.flatten().filter(kept).map(|entry| entry.path()).collect();
+    paths.sort();
+    Some(paths)
 }
 
 fn words_in(file: &Path) -> BTreeSet<String> {

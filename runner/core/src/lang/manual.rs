@@ -156,5 +156,5 @@ they read of the machine, and lets it write in its own folder, `HOME` and `TMPDI
 graphics processors where `resources.gpu` asks for them. Everything else is refused, and the failure names the path and what to declare. `/tmp` is refused: use
 `$TMPDIR`. Programs gain no rights (`sudo` does not work). `sandbox: off` lifts all this, and `plan` shows it.
 
-**Network.** It has one, unless `network: false`; then a loopback of its own and nothing else.
+**Network.** It has one, unless `network: false`; then a loopback of its own and nothing else, but for sockets with a path.
 "#;

@@ -176,7 +176,9 @@ mod rules {
         RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
     };
 
-    use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
+    use rustix::thread::{
+        CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set, set_capabilities,
+    };
 
     use super::{DEVICES, LIBRARIES, MACHINE, SHARED, Sandbox, families, gpus};
 
@@ -260,6 +262,10 @@ mod rules {
     fn drop_capabilities() {
         for capability in CapabilitySet::all().difference(KEPT).iter() {
             let _ = remove_capability_from_bounding_set(capability);
+        }
+        // What is inheritable would come back with the next program, whatever the bounds.
+        if let Ok(own) = capabilities(None) {
+            let _ = set_capabilities(None, CapabilitySets { inheritable: CapabilitySet::empty(), ..own });
         }
     }
 

@@ -137,6 +137,9 @@ impl Refusals {
 
     fn advice(&self, path: &Path) -> String {
         if let Ok(inside) = path.strip_prefix(&self.limits.inputs) {
+            if inside.as_os_str().is_empty() {
+                return "its inputs are read-only: copy what must be changed into the step's folder".to_owned();
+            }
             return format!(
                 "its input `{}` is read-only: copy what must be changed into the step's folder",
                 inside.display()
@@ -158,9 +161,11 @@ impl Refusals {
     }
 }
 
-/// What stands between quotes.
+/// What stands between quotes; nothing where one is not closed: it is an apostrophe.
 fn quoted(line: &str) -> impl Iterator<Item = &str> {
-    line.split(['\'', '"', '`', '‘', '’']).skip(1).step_by(2)
+    let pieces: Vec<&str> = line.split(['\'', '"', '`', '‘', '’']).collect();
+    let closed = pieces.len() % 2 == 1;
+    pieces.into_iter().skip(1).step_by(2).filter(move |_| closed)
 }
 
 /// Words between blanks, quotes and colons.
@@ -197,6 +202,7 @@ mod tests {
             ("cannot open `/other/x`, permission denied", vec!["/other/x"]),
             ("cat: /room/work/a: Permission denied", vec![]),
             ("cat: /usr/lib/x: Permission denied", vec![]),
+            ("sed: couldn't open temporary file /data/sedX: Permission denied", vec!["/data/sedX"]),
             ("opened /data/x", vec![]),
         ];
         for (line, expected) in told {

@@ -35,6 +35,12 @@ pub(crate) struct Plugin {
     pub(crate) digest: Digest,
 }
 
+/// Whether a Python environment has a program of this name: `python`, `python3.11`, `pip3`.
+fn is_python(word: &str) -> bool {
+    let version = word.strip_prefix("python").or_else(|| word.strip_prefix("pip"));
+    version.is_some_and(|version| version.chars().all(|c| c.is_ascii_digit() || c == '.'))
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
@@ -265,10 +271,10 @@ impl Session {
             words.extend(self.words_of(path, artifact));
         }
         // The environment's own come first there.
-        let of_environment =
-            |word: &String| step.python.is_some() && (word.starts_with("python") || word.starts_with("pip"));
+        let of_environment = |word: &String| step.python.is_some() && is_python(word);
         for word in words.iter().filter(|word| !of_environment(word)) {
-            self.toolbox.add(word, &mut found, &hash)?;
+            // A word is a guess: a program that cannot be read is none, and missed by the step if it was meant.
+            let _ = self.toolbox.add(word, &mut found, &hash);
         }
         let named =
             words.iter().chain(&step.tools).filter(|word| found.contains_key(*word) || step.tools.contains(word));

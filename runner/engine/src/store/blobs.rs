@@ -128,7 +128,15 @@ impl Store {
     /// Keeps again what was only touched, as a file of its own, since whoever touched it has a name for the old one. Removes the rest.
     fn mend(&self, path: &Path, artifact: &Artifact) -> Result<bool> {
         let aside = self.aside();
-        match copy(path, &aside) {
+        let copied = copy(path, &aside).or_else(|error| {
+            if error.kind() != std::io::ErrorKind::PermissionDenied {
+                return Err(error);
+            }
+            // A step has taken the right to read it from everybody, through its own name for it.
+            std::fs::set_permissions(path, Permissions::from_mode(permissions(artifact.mode == Mode::Executable)))?;
+            copy(path, &aside)
+        });
+        match copied {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(StoreError::io(path)(error)),

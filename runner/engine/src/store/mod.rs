@@ -97,6 +97,7 @@ pub use ingest::Take;
 pub use lay::How;
 pub use memo::Memo;
 pub use record::{RunInfo, RunRecord, new_run_id};
+pub(crate) use sources::LEFT_OUT;
 pub use trees::Change;
 
 /// What can go wrong with the store.

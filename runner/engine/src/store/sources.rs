@@ -12,7 +12,7 @@ use super::memo::{Memo, now_nanos, stat_of};
 use super::{Result, Store, StoreError, Take};
 
 /// Entries of a source that are nobody's data. A step does not see them, so that a commit or an import changes no key.
-const LEFT_OUT: [&str; 3] = [".git", ".flowrun", "__pycache__"];
+pub(crate) const LEFT_OUT: [&str; 3] = [".git", ".flowrun", "__pycache__"];
 
 impl Store {
     /// The content of a file or folder of the workspace. Listings of folders are kept, files are not copied. `.git`, `.flowrun` and
