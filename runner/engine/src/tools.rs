@@ -31,6 +31,8 @@ pub(crate) struct Tool {
     pub(crate) file: PathBuf,
     /// Its bytes.
     pub(crate) artifact: Artifact,
+    /// What runs it, where it is a script.
+    starter: Option<FirstLine>,
 }
 
 /// Programs by name. A name that begins with `/` or holds `#!` is none for a `PATH`.
@@ -79,7 +81,11 @@ impl Toolbox {
     /// # Errors
     /// What `hash` says when a program cannot be read.
     pub(crate) fn add(&self, name: &str, tools: &mut Tools, hash: &Hash<'_>) -> Result<bool, Failure> {
-        self.add_as(name, name, tools, hash, 0)
+        // All or nothing: a script without what runs it is no program.
+        let mut found = Tools::new();
+        let there = self.add_as(name, name, &mut found, hash, 0)?;
+        tools.extend(found);
+        Ok(there)
     }
 
     fn add_as(&self, key: &str, name: &str, tools: &mut Tools, hash: &Hash<'_>, depth: usize) -> Result<bool, Failure> {
@@ -87,7 +93,7 @@ impl Toolbox {
             return Ok(true);
         }
         let Some(tool) = self.find(name, hash)? else { return Ok(false) };
-        let starter = first_line(&tool.file);
+        let starter = tool.starter.clone();
         tools.insert(key.to_owned(), tool);
         if let Some(FirstLine { program, looked_for }) = starter {
             let last = Path::new(&program).file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -103,7 +109,8 @@ impl Toolbox {
         if let Some(known) = self.lock().get(name) {
             return Ok(known.clone());
         }
-        let found = self.program(name).map(|file| Ok(Tool { artifact: hash(&file)?, file })).transpose()?;
+        let tool = |file: PathBuf| Ok(Tool { artifact: hash(&file)?, starter: first_line(&file), file });
+        let found = self.program(name).map(tool).transpose()?;
         self.lock().insert(name.to_owned(), found.clone());
         Ok(found)
     }
@@ -122,7 +129,7 @@ impl Toolbox {
 pub(crate) type Hash<'a> = dyn Fn(&Path) -> Result<Artifact, Failure> + 'a;
 
 /// What the first line of a script says.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct FirstLine {
     /// What runs it, absolute.
     program: String,

@@ -17,7 +17,7 @@
 //! What Landlock cannot hide: that a path exists, and its size, times and mode (`stat`); and that is not in a key. What libraries and the kernel tell
 //! of the machine is not in a key either, but for the distribution and its release.
 //!
-//! A step of root loses the capabilities that would let it around all this: see [`KEPT`](rules).
+//! A step of root loses the capabilities that would let it around all this: `KEPT` below says which it keeps.
 //!
 //! Other processes cannot be signalled or traced, nor sockets without a path be reached, where the kernel knows how (Landlock 6); sockets with
 //! a path from Landlock 9 on. Without a network the command is in a network of its own that has a loopback and nothing else.

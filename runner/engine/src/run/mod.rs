@@ -16,6 +16,7 @@ mod room;
 mod session;
 mod shell;
 mod stop;
+mod toolset;
 mod verify;
 mod why;
 

@@ -180,13 +180,13 @@ mod tests {
     use flowrun_core::outcome::FailureKind;
 
     fn heard(line: &str) -> Refusals {
-        let sandbox = Sandbox { write: vec!["/room".into()], ..Sandbox::default() };
+        let sandbox = Sandbox { write: vec!["/attempt".into()], ..Sandbox::default() };
         let mut refusals = Refusals::new(Limits {
             sandbox: Some(sandbox),
             offline: true,
-            dir: "/room/work".into(),
+            dir: "/attempt/cwd".into(),
             project: "/etc".into(),
-            inputs: "/room/in".into(),
+            inputs: "/attempt/in".into(),
             tools: ["cat", "sh", "xargs"].map(str::to_owned).into(),
         });
         refusals.hear(line);
@@ -200,7 +200,7 @@ mod tests {
             ("PermissionError: [Errno 13] Permission denied: '/data/no such/x'", vec!["/data/no such/x"]),
             ("sh: 1: cannot create /nowhere/out: Permission denied", vec!["/nowhere/out"]),
             ("cannot open `/other/x`, permission denied", vec!["/other/x"]),
-            ("cat: /room/work/a: Permission denied", vec![]),
+            ("cat: /attempt/cwd/a: Permission denied", vec![]),
             ("cat: /usr/lib/x: Permission denied", vec![]),
             ("sed: couldn't open temporary file /data/sedX: Permission denied", vec!["/data/sedX"]),
             ("opened /data/x", vec![]),
@@ -219,7 +219,7 @@ mod tests {
         assert!(
             hint("cat: /etc/shadow: Permission denied", "/bin").contains("`/etc/shadow`: declare it under `inputs`")
         );
-        assert!(hint("cannot create /room/in/a: Permission denied", "/bin").contains("its input `a` is read-only"));
+        assert!(hint("cannot create /attempt/in/a: Permission denied", "/bin").contains("its input `a` is read-only"));
         assert!(hint("curl: (6) Could not resolve host: x", "/bin").contains("`network: false`"));
         assert!(hint("cannot create /nowhere: Permission denied", "/bin").contains("only in its own folder"));
         assert!(hint("/bin/true: Permission denied", "/bin").contains("under `tools`"));

@@ -2,19 +2,17 @@
 //!
 //! Nothing here changes while steps run, but for memories of what was already found out.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
 use flowrun_core::artifact::Artifact;
 use flowrun_core::digest::Digest;
 use flowrun_core::expr::{self, Quote};
-use flowrun_core::key::Work;
 use flowrun_core::lang::wheel_pin;
 use flowrun_core::lang::written::{Python, Source, Step};
 use flowrun_core::outcome::{Failure, FailureKind};
 use flowrun_core::plan::{self, Plan};
-use flowrun_core::script;
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
 
@@ -25,7 +23,7 @@ use crate::lockfile::Lockfile;
 use crate::project::Project;
 use crate::python::{self, PythonLock, PythonSpec};
 use crate::store::{Memo, Store};
-use crate::tools::{self, Toolbox, Tools};
+use crate::tools::{self, Toolbox};
 use crate::wasm::WasmHost;
 
 /// A plugin's component and its digest.
@@ -35,13 +33,7 @@ pub(crate) struct Plugin {
     pub(crate) digest: Digest,
 }
 
-/// Whether a Python environment has a program of this name: `python`, `python3.11`, `pip3`.
-fn is_python(word: &str) -> bool {
-    let version = word.strip_prefix("python").or_else(|| word.strip_prefix("pip"));
-    version.is_some_and(|version| version.chars().all(|c| c.is_ascii_digit() || c == '.'))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
@@ -59,8 +51,8 @@ pub(crate) struct Session {
     sources: Mutex<HashMap<String, Artifact>>,
     plugins: Mutex<HashMap<String, Plugin>>,
     interpreters: HashMap<String, String>,
-    tool_words: Mutex<HashMap<Digest, BTreeSet<String>>>,
-    tool_folders: Mutex<HashMap<Digest, PathBuf>>,
+    pub(super) tool_words: Mutex<HashMap<Digest, BTreeSet<String>>>,
+    pub(super) tool_folders: Mutex<HashMap<Digest, PathBuf>>,
     wasm: OnceLock<Result<WasmHost, String>>,
 }
 
@@ -255,73 +247,6 @@ impl Session {
             }
         }
         Err(Failure::new(FailureKind::Infrastructure, format!("nothing is pinned by {pin}")))
-    }
-
-    /// The programs that a step may call: those that its script and its shell files name, and those it declares.
-    pub(crate) fn tools_for(
-        &self,
-        step: &Step,
-        text: &str,
-        code: &[Origin],
-    ) -> Result<BTreeMap<String, Artifact>, Failure> {
-        let hash = |path: &Path| self.hash(path);
-        let mut found = Tools::new();
-        let mut words: BTreeSet<String> = script::words(text).into_iter().map(str::to_owned).collect();
-        for (path, artifact) in code {
-            words.extend(self.words_of(path, artifact));
-        }
-        // The environment's own come first there.
-        let of_environment = |word: &String| step.python.is_some() && is_python(word);
-        for word in words.iter().filter(|word| !of_environment(word)) {
-            // A word is a guess: a program that cannot be read is none, and missed by the step if it was meant.
-            let _ = self.toolbox.add(word, &mut found, &hash);
-        }
-        let named =
-            words.iter().chain(&step.tools).filter(|word| found.contains_key(*word) || step.tools.contains(word));
-        for companion in named.flat_map(|word| script::companions(word)).collect::<Vec<_>>() {
-            self.toolbox.add(companion, &mut found, &hash)?;
-        }
-        for tool in step.tools.iter().map(String::as_str).chain(["sh"]) {
-            if !self.toolbox.add(tool, &mut found, &hash)? {
-                return Err(Failure::new(FailureKind::Infrastructure, format!("there is no program `{tool}` on the PATH"))
-                    .hint("the step needs it (`tools`): install it, or put its folder on the PATH of the shell that starts flowrun"));
-            }
-        }
-        Ok(found.into_iter().map(|(name, tool)| (name, tool.artifact)).collect())
-    }
-
-    /// Words of a step's code that may be programs: those of its shell files, and what other files name in their first line. What cannot be
-    /// read says so when it is laid out.
-    fn words_of(&self, path: &Path, artifact: &Artifact) -> BTreeSet<String> {
-        let mut known = lock(&self.tool_words);
-        known.entry(artifact.digest).or_insert_with(|| tools::words_below(path)).clone()
-    }
-
-    /// A step's programs and where they are; found already when its key was made.
-    pub(crate) fn tools_of(&self, work: &Work) -> Result<Tools, Failure> {
-        let Work::Process { tools, .. } = work else { return Ok(Tools::new()) };
-        let hash = |path: &Path| self.hash(path);
-        let mut found = Tools::new();
-        for name in tools.keys().filter(|name| !name.contains('#')) {
-            self.toolbox.add(name, &mut found, &hash)?;
-        }
-        Ok(found)
-    }
-
-    /// The folder of links to a step's programs. Steps of a run that have the same share it.
-    pub(crate) fn tools_folder(&self, run: &str, work: &Work) -> Result<PathBuf, Failure> {
-        let tools = self.tools_of(work)?;
-        let names: Vec<String> = tools.iter().map(|(name, tool)| format!("{name}={}", tool.file.display())).collect();
-        let digest = Digest::of(names.join("\n").as_bytes());
-        let mut folders = lock(&self.tool_folders);
-        if let Some(folder) = folders.get(&digest) {
-            return Ok(folder.clone());
-        }
-        // No label of a step holds a `-` before its first bracket.
-        let folder = self.store.step_folder(run, &format!("bin-{}", digest.short())).map_err(store_failure)?;
-        tools::link_all(&tools, &folder).map_err(|error| store_failure(format!("{}: {error}", folder.display())))?;
-        folders.insert(digest, folder.clone());
-        Ok(folder)
     }
 
     /// Brings bytes of the workspace into the store, where a step needs them.

@@ -14,7 +14,8 @@ use super::refused::{Limits, Refusals};
 use super::room::{Room, blocking};
 use super::session::Session;
 use crate::process::{self, Sandbox};
-use crate::{python, tools};
+use crate::python;
+use crate::tools::{self, Tools};
 
 /// The largest `values.json`: values are metrics and decisions, and stay in memory and in every record.
 const LARGEST_VALUES: u64 = 4 << 20;
@@ -29,7 +30,8 @@ pub(crate) async fn run(
 ) -> Result<Worked, Failure> {
     let Work::Process { script, .. } = &attempt.job.work else { return Ok(Worked::default()) };
     let python = environment(session, attempt, say).await?;
-    let shell = Shell { session, attempt, room, python: python.as_ref() };
+    let tools = session.tools_of(&attempt.job.work)?;
+    let shell = Shell { session, attempt, room, tools: &tools, python: python.as_ref() };
     let command = shell.command(script)?;
     let mut refusals = Refusals::new(Limits {
         sandbox: command.sandbox.clone(),
@@ -37,7 +39,7 @@ pub(crate) async fn run(
         dir: room.work(),
         project: session.project.path("."),
         inputs: std::fs::canonicalize(room.inputs()).unwrap_or_else(|_| room.inputs()),
-        tools: session.tools_of(&attempt.job.work)?.into_keys().collect(),
+        tools: tools.keys().cloned().collect(),
     });
     let ran = listened(&command, say, stop, &mut refusals).await;
     let path = session.toolbox.path();
@@ -45,9 +47,9 @@ pub(crate) async fn run(
         return Err(refusals.explain(failure, &path));
     }
     let notes = refusals.notes(&path);
-    let (session, tools, values) = (session.clone(), attempt.job.work.clone(), room.values());
+    let (session, values) = (session.clone(), room.values());
     let values = blocking(move || {
-        tools_are_the_same(&session, &tools)?;
+        session.tools_are_the_same(&tools)?;
         read_values(&values)
     })
     .await?;
@@ -93,6 +95,7 @@ struct Shell<'a> {
     session: &'a Session,
     attempt: &'a Attempt,
     room: &'a Room,
+    tools: &'a Tools,
     python: Option<&'a python::Environment>,
 }
 
@@ -123,7 +126,7 @@ impl Shell<'_> {
     /// The variables that every step has: the same on every machine, but for the folders. Documented in the reference.
     fn base(&self, sandbox: bool) -> Result<BTreeMap<String, String>, Failure> {
         let text = |path: &Path| path.display().to_string();
-        let tools = self.session.tools_folder(&self.attempt.run, &self.attempt.job.work)?;
+        let tools = self.session.tools_folder(&self.attempt.run, self.tools)?;
         let mut path: Vec<String> = self.python.iter().map(|python| text(&python.bin)).collect();
         path.push(text(&tools));
         if !sandbox {
@@ -147,9 +150,8 @@ impl Shell<'_> {
 
     fn sandbox(&self) -> Result<Sandbox, Failure> {
         let room = self.room;
-        let tools = self.session.tools_of(&self.attempt.job.work)?;
         let root = &self.session.project.root;
-        let mut run = tools::shown_for(tools.values().map(|tool| tool.file.as_path()), root);
+        let mut run = tools::shown_for(self.tools.values().map(|tool| tool.file.as_path()), root);
         if let Some(python) = self.python {
             run.push(python.root.clone());
             run.extend(tools::shown_for([python.interpreter.path.as_path()].into_iter(), root));
@@ -157,7 +159,7 @@ impl Shell<'_> {
         run.push(room.inputs());
         let gpu = self.attempt.planned.step.resources.as_ref().and_then(|resources| resources.gpu);
         Ok(Sandbox {
-            read: vec![self.session.tools_folder(&self.attempt.run, &self.attempt.job.work)?],
+            read: vec![self.session.tools_folder(&self.attempt.run, self.tools)?],
             run,
             write: vec![room.work(), room.home(), room.tmp(), room.given()],
             gpu: gpu.is_some_and(|count| count > 0),
@@ -168,17 +170,6 @@ impl Shell<'_> {
 fn no_secret(from: &str) -> Failure {
     Failure::new(FailureKind::Infrastructure, format!("the secret `{from}` is not set"))
         .hint(format!("set it where flowrun runs: `export {from}=...`"))
-}
-
-/// A program that was replaced while the step ran is not the one in its key.
-fn tools_are_the_same(session: &Session, work: &Work) -> Result<(), Failure> {
-    for (name, tool) in session.tools_of(work)? {
-        if session.hash(&tool.file)?.digest != tool.artifact.digest {
-            let text = format!("the program `{name}` was replaced while the step ran");
-            return Err(Failure::new(FailureKind::Infrastructure, text).hint("run again: what it made is not kept"));
-        }
-    }
-    Ok(())
 }
 
 fn read_values(path: &Path) -> Result<Map<String, Json>, Failure> {
