@@ -319,3 +319,64 @@ steps:
     assert_eq!(bed.marks(), ["a", "b"]);
     assert!(entries(&bed).iter().all(|entry| entry.contains("\"sandbox\":\"unavailable\"")), "{:?}", entries(&bed));
 }
+
+/// What is inheritable would come back with the next program, whatever else root has lost.
+#[test]
+fn root_brings_no_capabilities_in() {
+    let bed = Bed::new(
+        "flowrun: 1\nsteps:\n  a: { run: \"grep Cap /proc/self/status > {{ outputs.o }}\", outputs: { o: o.txt } }\nresults: { o: a.o }\n",
+    );
+    if !is_held(&bed) {
+        return;
+    }
+    let mut command = std::process::Command::new("setpriv");
+    let flowrun = bed.command(&["run", "p.yaml"]);
+    command.arg("--inh-caps=+sys_admin,+sys_ptrace").arg(flowrun.get_program()).args(flowrun.get_args());
+    command.current_dir(bed.root()).env("FLOWRUN_CACHE", support::cache());
+    let ran = match command.output() {
+        Ok(output) if output.status.success() => said(output),
+        _ => return support::skip("inheritable capabilities", "only root with `setpriv` can hand them on"),
+    };
+    ran.ok();
+    let told = bed.read("results/p/o.txt");
+    let bits = |name: &str| {
+        let line =
+            told.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}:\n{told}"));
+        u64::from_str_radix(line.trim(), 16).expect("hexadecimal")
+    };
+    // capabilities(7): CAP_SYS_PTRACE is 19, CAP_SYS_ADMIN 21.
+    for name in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:"] {
+        assert_eq!(bits(name) & (1 << 19 | 1 << 21), 0, "{name}\n{told}");
+    }
+}
+
+/// An input is the store's own file under another name, and a step may take from it the right to read it.
+#[test]
+fn an_input_that_nobody_may_read_any_more_is_put_right() {
+    use std::os::unix::fs::chown;
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65_534;
+    let bed = Bed::new(
+        r#"
+flowrun: 1
+sources: { data: { path: data.txt } }
+steps:
+  a: { run: "chmod 000 {{ inputs.data }}", inputs: { data: sources.data } }
+  b: { run: "cat {{ inputs.data }} > {{ outputs.o }}", inputs: { data: sources.data }, outputs: { o: o.txt }, needs: [a] }
+results: { o: b.o }
+"#,
+    );
+    bed.write("data.txt", "data\n");
+    let mut command = bed.command(&["run", "p.yaml"]);
+    // Root reads everything, so this is somebody else's run; who is not root is that already.
+    if chown(bed.root(), Some(NOBODY), Some(NOBODY)).is_ok() {
+        let binary = bed.path("flowrun");
+        std::fs::copy(env!("CARGO_BIN_EXE_flowrun"), &binary).expect("copy");
+        chown(bed.path(".flowrun"), Some(NOBODY), Some(NOBODY)).expect("chown");
+        command = std::process::Command::new(binary);
+        command.args(["run", "p.yaml"]).current_dir(bed.root()).uid(NOBODY).gid(NOBODY);
+    }
+    command.env("FLOWRUN_CACHE", bed.path("cache")).env("HOME", bed.root());
+    said(command.output().expect("starts")).ok();
+    assert_eq!(bed.read("results/p/o.txt"), "data\n");
+}

@@ -283,6 +283,39 @@ mod tests {
         assert_eq!(names, ["helper", "mine"]);
     }
 
+    /// A program that may be run and not read is none for a key; nor is a script whose interpreter is one.
+    #[test]
+    fn what_cannot_be_read_adds_nothing() {
+        let root = tempfile::tempdir().expect("tempdir");
+        let inner = root.path().join("inner");
+        program(root.path(), "inner", "secret");
+        program(root.path(), "outer", &format!("#!{}\n", inner.display()));
+        let closed = |path: &Path| match path == inner {
+            true => Err(Failure::new(flowrun_core::outcome::FailureKind::Step, "cannot read")),
+            false => hash(path),
+        };
+        let toolbox = Toolbox::new(root.path().as_os_str());
+        let mut tools = Tools::new();
+        assert!(toolbox.add("inner", &mut tools, &closed).is_err());
+        assert!(toolbox.add("outer", &mut tools, &closed).is_err());
+        assert!(tools.is_empty(), "{tools:?}");
+    }
+
+    /// Libraries beside a program are in no key, so a script and a program of the project are shown none.
+    #[test]
+    fn libraries_beside_a_program_are_shown_for_programs_alone() {
+        let root = tempfile::tempdir().expect("tempdir");
+        let real = std::fs::canonicalize(root.path()).expect("real");
+        program(&real.join("x/bin"), "built", "\x7fELF");
+        program(&real.join("x/bin"), "script", "#!/bin/sh\n");
+        let shown = |name: &str, project: &Path| {
+            let file = real.join("x/bin").join(name);
+            shown_for([file.as_path()].into_iter(), project).contains(&real.join("x/lib"))
+        };
+        let elsewhere = Path::new("/nowhere");
+        assert!(shown("built", elsewhere) && !shown("script", elsewhere) && !shown("built", &real));
+    }
+
     #[test]
     fn first_lines_and_releases_are_read() {
         let first = |line: &str| parse_first_line(line.as_bytes()).map(|line| (line.program, line.looked_for));
