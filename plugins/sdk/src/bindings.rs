@@ -22,14 +22,15 @@ pub mod __guest {
     use super::made::flowrun::step::types::{ConfigError, Place as Named};
     pub use super::made::flowrun::step::types::{Failure, Request};
     pub use super::made::{Guest, export_step};
-    use crate::{Failure as Ours, Place, Plugin, Task};
+    use crate::{Failure as Ours, Part, Place, Plugin, Task};
 
     /// Runs `P` on what the runner sent.
     ///
     /// # Errors
     /// The plugin's own failure.
     pub fn run<P: Plugin>(request: Request) -> Result<String, Failure> {
-        let task = Task::new(places(request.inputs), places(request.outputs), crate::Host::default());
+        let part = request.part.map(|part| Part { index: part.index, count: part.count });
+        let task = Task::new(places(request.inputs), places(request.outputs), crate::Host::default()).as_part(part);
         let values = crate::run::<P>(&request.config, &task).map_err(failure)?;
         Ok(crate::Value::Object(values).to_string())
     }

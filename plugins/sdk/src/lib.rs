@@ -35,7 +35,7 @@ mod task;
 
 pub use host::{Host, Level};
 pub use serde_json::Value;
-pub use task::{Place, Task};
+pub use task::{Part, Place, Task};
 
 #[doc(hidden)]
 pub use bindings::__guest;
@@ -144,12 +144,18 @@ macro_rules! values {
 #[doc(hidden)]
 pub use serde_json::json as __json;
 
-/// Makes the crate (a `cdylib`) a flowrun component that runs the named [`Plugin`]. Off WebAssembly it does nothing.
+/// Makes the crate (a `cdylib`) a flowrun component that runs the named [`Plugin`] and carries its manifest, the `plugin.yaml` beside
+/// the crate's `Cargo.toml`. Off WebAssembly it does nothing.
 #[macro_export]
 macro_rules! export {
     ($plugin:ty) => {
         #[cfg(target_family = "wasm")]
         const _: () = {
+            #[unsafe(link_section = "flowrun:plugin")]
+            #[doc(hidden)]
+            pub static MANIFEST: [u8; include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/plugin.yaml")).len()] =
+                *include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/plugin.yaml"));
+
             struct Component;
             impl $crate::__guest::Guest for Component {
                 fn run(request: $crate::__guest::Request) -> Result<String, $crate::__guest::Failure> {

@@ -12,11 +12,21 @@ pub struct Place {
     pub path: PathBuf,
 }
 
+/// Which part of a sharded step is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Counted from 0.
+    pub index: u32,
+    /// How many parts there are.
+    pub count: u32,
+}
+
 /// One step to run, less its configuration.
 #[derive(Debug, Clone)]
 pub struct Task {
     inputs: Vec<Place>,
     outputs: Vec<Place>,
+    part: Option<Part>,
     host: Host,
 }
 
@@ -24,7 +34,14 @@ impl Task {
     /// A task with these places and this listener.
     #[must_use]
     pub fn new(inputs: Vec<Place>, outputs: Vec<Place>, host: Host) -> Self {
-        Self { inputs, outputs, host }
+        Self { inputs, outputs, part: None, host }
+    }
+
+    /// The same task as one part of a sharded step.
+    #[must_use]
+    pub fn as_part(mut self, part: Option<Part>) -> Self {
+        self.part = part;
+        self
     }
 
     /// A task for native runs and tests: `(name, path)` pairs, log lines on standard error.
@@ -74,6 +91,12 @@ impl Task {
     #[must_use]
     pub fn outputs(&self) -> &[Place] {
         &self.outputs
+    }
+
+    /// The part to do, where the step is sharded: the sharded input then holds this part's files only.
+    #[must_use]
+    pub fn part(&self) -> Option<Part> {
+        self.part
     }
 
     /// Whom to tell; [`Task::info`], [`Task::warn`], [`Task::progress`] and [`Task::metric`] are short for it.

@@ -159,6 +159,7 @@ async fn work(
                 config: Json::Object(config.clone()).to_string(),
                 inputs: inputs.collect(),
                 outputs: outputs.collect(),
+                part: None,
                 dir: room.work(),
                 limits: wasm::Limits::default(),
                 seed: seed_of(&attempt.key),

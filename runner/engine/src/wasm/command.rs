@@ -1,7 +1,7 @@
 //! A plain WASI command as a plugin: how it is told what to do, and how it answers.
 //!
 //! It is given no arguments, no environment and no input. `/step/request.json` holds `{"config": {…}, "inputs":
-//! {"NAME": "/in/…"}, "outputs": {"NAME": "/out/…"}}`. It does its work and may leave its values, a JSON object, in
+//! {"NAME": "/in/…"}, "outputs": {"NAME": "/out/…"}, "part": null}`; `part` is `{"index": 0, "count": 16}` where the step is sharded. It does its work and may leave its values, a JSON object, in
 //! `/out/values.json`, which is taken away before its outputs are looked at. It succeeds by ending with 0.
 //!
 //! So any language with a WASI target makes a plugin, without knowing of components or WIT.
@@ -39,7 +39,9 @@ pub(super) fn request(job: &Job) -> Result<Request<'_>, Failure> {
     let places = |places: &[Place]| -> Map<String, Value> {
         places.iter().map(|place| (place.name.clone(), place.guest().into())).collect()
     };
-    let request = json!({ "config": config, "inputs": places(&job.inputs), "outputs": places(&job.outputs) });
+    let part = job.part.map(|part| json!({ "index": part.index, "count": part.count }));
+    let request =
+        json!({ "config": config, "inputs": places(&job.inputs), "outputs": places(&job.outputs), "part": part });
     let folder = job.dir.join(FOLDER);
     fs::create_dir_all(&folder)
         .and_then(|()| fs::write(folder.join("request.json"), request.to_string()))

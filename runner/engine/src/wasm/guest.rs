@@ -206,6 +206,7 @@ impl Guest<'_> {
             config: self.job.config.clone(),
             inputs: places(&self.job.inputs),
             outputs: places(&self.job.outputs),
+            part: self.job.part.map(|part| types::Part { index: part.index, count: part.count }),
         }
     }
 

@@ -25,6 +25,15 @@ impl Place {
     }
 }
 
+/// Which part of a sharded step a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Counted from 0.
+    pub index: u32,
+    /// How many parts there are.
+    pub count: u32,
+}
+
 /// What one step may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -59,6 +68,8 @@ pub struct Job {
     pub inputs: Vec<Place>,
     /// What it must make: under `out/`. Folders must be there already, empty.
     pub outputs: Vec<Place>,
+    /// The part to do; none where the step is not sharded.
+    pub part: Option<Part>,
     /// The step's folder, which holds `in/` and `out/`.
     pub dir: PathBuf,
     /// What it may use.

@@ -60,7 +60,7 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
-pub use self::job::{Job, Limits, Place};
+pub use self::job::{Job, Limits, Part, Place};
 use compiled::Compiled;
 use guest::{Guest, Prepared, State};
 use load::Loader;

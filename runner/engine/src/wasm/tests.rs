@@ -37,6 +37,7 @@ impl Bench {
             config: "{}".to_owned(),
             inputs: vec![Place::new("dataset", "in/dataset")],
             outputs: vec![Place::new("report", "out/report.txt")],
+            part: None,
             dir,
             limits: Limits::default(),
             seed: 7,
