@@ -10,6 +10,7 @@ pub mod key;
 pub mod lang;
 pub mod outcome;
 pub mod plan;
+pub mod plugin;
 pub mod schedule;
 pub mod script;
 pub mod stored;

@@ -14,7 +14,7 @@ pub mod manual;
 mod names;
 pub mod params;
 pub mod reference;
-mod shape;
+pub(crate) mod shape;
 pub mod units;
 pub mod written;
 pub mod yaml;
@@ -68,7 +68,7 @@ pub fn load(text: &str, profile: Option<&str>, world: &dyn World) -> Result<Prog
     }
     lay_defaults(&mut node).map_err(|finding| vec![*finding])?;
     let before = findings.len();
-    shape::prune(&mut node, &SCHEMA, &mut findings);
+    shape::prune(&mut node, &SCHEMA, &shape::PIPELINE, &mut findings);
     let lamed = lamed_steps(&findings[before..], &node, &written_steps);
     if let Ok(pipeline) = serde_json::from_value::<Pipeline>(node.to_json()) {
         let doc = Document { node, text: text.to_owned() };
@@ -133,8 +133,9 @@ fn overlay_known(steps: &mut Node, over: &Node) {
     }
 }
 
-/// Keys of `defaults` that are for `run` steps alone.
+/// Keys of `defaults` that are for `run` steps alone, and those that are for plugins alone.
 const FOR_RUN: [&str; 5] = ["env", "network", "python", "sandbox", "tools"];
+const FOR_USES: [&str; 1] = ["limits"];
 
 /// Nodes that `defaults` may come to in all steps together: 10,000 steps of fifty. More is a bomb of aliases behind the reader's budget, or a
 /// mistake; it would take gigabytes.
@@ -155,10 +156,12 @@ fn lay_defaults(node: &mut Node) -> Result<(), Box<Finding>> {
         return Err(Box::new(finding.hint("write what only some steps need into those")));
     }
     for (_, step) in steps.iter_mut().filter(|(_, step)| matches!(step.value, Value::Map(_))) {
-        let runs = step.get("run").is_some();
+        let not_for_it = |key: &str| {
+            FOR_RUN.contains(&key) && step.get("run").is_none() || FOR_USES.contains(&key) && step.get("uses").is_none()
+        };
         let mut laid = defaults.clone();
-        if let (Value::Map(entries), false) = (&mut laid.value, runs) {
-            entries.retain(|(key, _)| !FOR_RUN.contains(&key.name.as_str()));
+        if let Value::Map(entries) = &mut laid.value {
+            entries.retain(|(key, _)| !not_for_it(&key.name));
         }
         laid.span = step.span.clone();
         laid.overlay(step);

@@ -10,13 +10,26 @@ use serde_json::Value as Json;
 use super::finding::{Finding, Rule, did_you_mean, one_of};
 use super::yaml::{Node, Value};
 
+/// What messages call the file as a whole and its keys.
+pub(crate) struct Noun {
+    whole: &'static str,
+    key: &'static str,
+}
+
+/// A pipeline file.
+pub(crate) const PIPELINE: Noun = Noun { whole: "the pipeline", key: "not a key of the language" };
+
+/// A plugin's manifest.
+pub(crate) const MANIFEST: Noun = Noun { whole: "the manifest", key: "not a key of a manifest" };
+
 /// Checks `node` against `schema` and drops what does not fit. Findings name the key and, where it is known, the step.
-pub(super) fn prune(node: &mut Node, schema: &Json, findings: &mut Vec<Finding>) {
-    Shape { root: schema, findings }.fit(node, schema, &mut Vec::new());
+pub(crate) fn prune(node: &mut Node, schema: &Json, noun: &Noun, findings: &mut Vec<Finding>) {
+    Shape { root: schema, noun, findings }.fit(node, schema, &mut Vec::new());
 }
 
 struct Shape<'a> {
     root: &'a Json,
+    noun: &'a Noun,
     findings: &'a mut Vec<Finding>,
 }
 
@@ -39,6 +52,10 @@ impl<'a> Shape<'a> {
             Value::List(_) => self.fit_list(node, schema, path),
             _ => true,
         }
+    }
+
+    fn what(&self, path: &[String]) -> String {
+        if path.is_empty() { self.noun.whole.to_owned() } else { what(path) }
     }
 
     fn resolve(&self, schema: &'a Json) -> &'a Json {
@@ -69,7 +86,8 @@ impl<'a> Shape<'a> {
         if constants.contains(&text.as_str()) {
             return true;
         }
-        let finding = Finding::new(Rule::BadValue, node.span.clone(), format!("{} cannot be `{text}`", what(path)));
+        let finding =
+            Finding::new(Rule::BadValue, node.span.clone(), format!("{} cannot be `{text}`", self.what(path)));
         let finding = finding.expected(format!("expected {}", one_of(constants.iter().copied())));
         self.findings.push(finding.maybe_hint(did_you_mean(text, constants.iter().copied())));
         false
@@ -83,7 +101,7 @@ impl<'a> Shape<'a> {
     fn wrong_type(&mut self, node: &Node, kinds: &[String], path: &[String]) -> bool {
         let mut names: Vec<&str> = kinds.iter().map(|kind| type_name(kind)).filter(|name| *name != "nothing").collect();
         names.dedup();
-        let message = format!("{} must be {}, not {}", what(path), names.join(" or "), node.kind());
+        let message = format!("{} must be {}, not {}", self.what(path), names.join(" or "), node.kind());
         let mut finding = Finding::new(Rule::WrongType, node.span.clone(), message)
             .expected(format!("expected {}", names.join(" or ")));
         if matches!(node.value, Value::Number(_) | Value::Bool(_)) && names == ["a string"] {
@@ -105,7 +123,7 @@ impl<'a> Shape<'a> {
         let Some((bound, word)) = low.map(|low| (low, "least")).or(high.map(|high| (high, "most"))) else {
             return true;
         };
-        let message = format!("{} is {value}, but must be at {word} {bound}", what(path));
+        let message = format!("{} is {value}, but must be at {word} {bound}", self.what(path));
         self.findings
             .push(Finding::new(Rule::BadValue, node.span.clone(), message).expected(format!("at {word} {bound}")));
         false
@@ -119,7 +137,7 @@ impl<'a> Shape<'a> {
         let least = schema.get("minItems").and_then(Json::as_u64).unwrap_or(0);
         let most = schema.get("maxItems").and_then(Json::as_u64).unwrap_or(u64::MAX);
         if count < least || count > most {
-            let message = format!("{} has {count} items, but must have {least}", what(path));
+            let message = format!("{} has {count} items, but must have {least}", self.what(path));
             self.findings
                 .push(Finding::new(Rule::BadValue, node.span.clone(), message).expected(format!("{least} items")));
             return false;
@@ -187,11 +205,11 @@ impl<'a> Shape<'a> {
             .flatten()
             .map(|(name, _)| name.as_str())
             .collect();
-        let message = format!("unknown key `{}` in {}", key.name, what(path));
+        let message = format!("unknown key `{}` in {}", key.name, self.what(path));
         let finding = Finding::new(Rule::UnknownKey, key.span.clone(), message);
         let finding = match did_you_mean(&key.name, known.iter().copied()) {
-            Some(hint) => finding.expected("not a key of the language").hint(hint),
-            None => finding.expected("not a key of the language").hint(format!("known keys are {}", one_of(known))),
+            Some(hint) => finding.expected(self.noun.key).hint(hint),
+            None => finding.expected(self.noun.key).hint(format!("known keys are {}", one_of(known))),
         };
         self.findings.push(finding);
     }
@@ -200,7 +218,7 @@ impl<'a> Shape<'a> {
         let missing: Vec<&str> = required(schema).filter(|name| !seen.iter().any(|known| known == name)).collect();
         for name in &missing {
             let first = span.start..span.start;
-            let message = format!("{} needs the key `{name}`", what(path));
+            let message = format!("{} needs the key `{name}`", self.what(path));
             self.findings.push(Finding::new(Rule::MissingKey, first, message).expected(format!("`{name}` is missing")));
         }
         missing.is_empty()
@@ -211,7 +229,7 @@ impl<'a> Shape<'a> {
 fn what(path: &[String]) -> String {
     let words: Vec<&str> = path.iter().map(String::as_str).collect();
     let (owner, rest) = match words.as_slice() {
-        [] => return "the pipeline".to_owned(),
+        [] => return String::new(),
         ["steps", step, rest @ ..] => (format!("step `{step}`"), rest),
         ["params", param, rest @ ..] => (format!("param `{param}`"), rest),
         ["sources", source, rest @ ..] => (format!("source `{source}`"), rest),
@@ -272,7 +290,7 @@ mod tests {
     fn findings(text: &str) -> Vec<(Rule, String)> {
         let (mut node, _) = yaml::read(text).expect("yaml");
         let mut findings = Vec::new();
-        prune(&mut node, &written::schema(), &mut findings);
+        prune(&mut node, &written::schema(), &PIPELINE, &mut findings);
         serde_json::from_value::<written::Pipeline>(node.to_json()).expect("what is left decodes");
         findings.into_iter().map(|finding| (finding.rule, finding.message)).collect()
     }

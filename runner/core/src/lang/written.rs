@@ -8,6 +8,8 @@ use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
+use crate::plugin::Capability;
+
 /// A flowrun pipeline: steps that read inputs and make outputs, cached under the content of everything they can see.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -135,6 +137,9 @@ pub struct Defaults {
     /// See a step's `sandbox`.
     #[serde(default)]
     pub sandbox: Option<Switch>,
+    /// See a step's `limits`.
+    #[serde(default)]
+    pub limits: Option<Limits>,
 }
 
 /// Named changes, laid over the pipeline when the profile is picked.
@@ -189,6 +194,15 @@ pub struct Step {
     /// The plugin's configuration; strings may be templates, and a whole-string template keeps its type.
     #[serde(default)]
     pub with: Map<String, Json>,
+    /// What the plugin may do beyond reading its inputs and writing its outputs; it must ask for it in its manifest. Part of the key.
+    #[serde(default)]
+    pub allow: Vec<Capability>,
+    /// The most that the plugin may use; more fails the step. Time is limited by `timeout`.
+    #[serde(default)]
+    pub limits: Option<Limits>,
+    /// `true`: the files of the plugin's input folder are divided into parts, which run side by side and are cached each on its own; their outputs are put together. The plugin's manifest says which input, and how.
+    #[serde(default)]
+    pub shard: Option<Shard>,
     /// Environment variables of the process, which has no others but a fixed base. `{ secret: NAME }` takes one from flowrun's own environment and keeps it out of keys, logs and caches.
     #[serde(default)]
     pub env: IndexMap<String, EnvValue>,
@@ -297,6 +311,60 @@ pub enum Switch {
     On,
     /// It is not.
     Off,
+}
+
+/// The most that a plugin may use. What it does within them is the same whatever they are, so they are in no key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Memory: `2GiB` where it is not given, and never more than 4 GiB, which is all that WebAssembly can address.
+    #[serde(default)]
+    pub memory: Option<String>,
+    /// Bytes written to its outputs, every write counted: `8GiB` where it is not given.
+    #[serde(default)]
+    pub output: Option<String>,
+    /// Files and folders made: 1,000,000 where it is not given.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub files: Option<u64>,
+    /// Lines of log, and as many figures: 100,000 where it is not given. What goes beyond is counted and dropped.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 10_000_000))]
+    pub log: Option<u64>,
+}
+
+/// Whether, and how finely, a step is divided.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Shard {
+    /// Into 16 parts, or not at all.
+    On(bool),
+    /// Into so many.
+    Into(Parts),
+}
+
+/// How finely a step is divided.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Parts {
+    /// How many parts: 2 to 1,024. A part is cached on its own, so many small ones save more when little changes, and cost more each.
+    #[schemars(range(min = 2, max = 1024))]
+    pub parts: u32,
+}
+
+impl Shard {
+    /// Parts where none are named: enough for the cores of a large machine, few enough to cost little on a small one. The same everywhere,
+    /// since what a part holds is in its key.
+    const PARTS: u32 = 16;
+
+    /// How many parts; `None` where the step is not divided.
+    pub fn parts(&self) -> Option<u32> {
+        match self {
+            Self::On(true) => Some(Self::PARTS),
+            Self::On(false) => None,
+            Self::Into(Parts { parts }) => Some(*parts),
+        }
+    }
 }
 
 /// How often and when a failed step is tried again.

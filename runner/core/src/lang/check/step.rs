@@ -70,6 +70,9 @@ impl Check<'_> {
             ("tools", !step.tools.is_empty(), "run"),
             ("network", step.network.is_some(), "run"),
             ("sandbox", step.sandbox.is_some(), "run"),
+            ("allow", !step.allow.is_empty(), "uses"),
+            ("limits", step.limits.is_some(), "uses"),
+            ("shard", step.shard.is_some(), "uses"),
         ];
         for (key, there, owner) in given {
             // `defaults` may put `env` and `python` on every step; only what stands in the step itself is judged.
