@@ -19,6 +19,10 @@ impl World for Project {
     fn plugins(&self) -> Vec<String> {
         ["boxes-check", "boxes-augment", "coco-eval"].map(|name| format!("flowrun/{name}@1")).into()
     }
+
+    fn describe(&self, _: &str) -> Result<Option<std::sync::Arc<flowrun_core::plugin::Described>>, String> {
+        Ok(None)
+    }
 }
 
 /// Loads the text plainly, and with its first profile where it speaks of profiles.

@@ -4,6 +4,7 @@ pub mod builtin;
 mod diff;
 pub mod fetch;
 pub mod lockfile;
+pub mod manifest;
 pub mod onnx;
 pub mod process;
 pub mod project;

@@ -4,11 +4,13 @@
 //! in the file are relative to the file, and stay inside the project.
 
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use flowrun_core::lang::finding::Finding;
 use flowrun_core::lang::{self, Program, World};
+use flowrun_core::plugin::Described;
 
-use crate::builtin;
+use crate::{builtin, manifest, wasm};
 
 /// A pipeline that keeps every rule, and where it is.
 #[derive(Clone, Debug)]
@@ -156,6 +158,15 @@ impl World for Around {
 
     fn plugins(&self) -> Vec<String> {
         builtin::names()
+    }
+
+    fn describe(&self, uses: &str) -> Result<Option<Arc<Described>>, String> {
+        if let Some(component) = builtin::find(uses) {
+            return manifest::describe(component.bytes, None);
+        }
+        let path = self.folder.join(uses);
+        let bytes = wasm::component_bytes(&path).map_err(|error| error.to_string())?;
+        manifest::describe(&bytes, Some(&path))
     }
 }
 

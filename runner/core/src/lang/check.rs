@@ -1,21 +1,24 @@
 //! Whether what is written makes sense: ids, kinds, references, templates, paths, bounds, cycles.
 //!
-//! Here is what holds for the file as a whole; [`sources`], [`step`], [`references`] and [`templates`] have their own rules.
+//! Here is what holds for the file as a whole; [`sources`], [`step`], [`plugin`], [`references`] and [`templates`] have their own rules.
 //!
 //! Every rule adds findings and none stops another. Steps that already lost a key to the shape check are not judged for
 //! what they may have lost. Files are asked about through [`World`]; nothing is read here.
 
+mod plugin;
 mod references;
 mod sources;
 mod step;
 mod templates;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::finding::{Finding, Rule, Span, did_you_mean};
 use super::reference::{RESERVED, is_word};
 use super::written::{ParamType, Pipeline, Step};
 use super::{Document, params};
+use crate::plugin::Described;
 
 /// What checking needs to know of the world.
 pub trait World {
@@ -23,11 +26,24 @@ pub trait World {
     fn exists(&self, path: &str) -> Option<bool>;
     /// Names of the plugins that come with flowrun: `flowrun/boxes-check@1`.
     fn plugins(&self) -> Vec<String>;
+    /// What a plugin says of itself, by what `uses` names it; `None` where it says nothing, or is not at hand.
+    ///
+    /// # Errors
+    /// Why the plugin or its manifest cannot be used.
+    fn describe(&self, uses: &str) -> Result<Option<Arc<Described>>, String>;
 }
 
+/// What the plugins of a pipeline say of themselves, by what `uses` names them.
+pub type Manifests = BTreeMap<String, Arc<Described>>;
+
 /// Checks a decoded pipeline; `doc` is the tree it was decoded from, `lamed` the steps that lost something on the way.
-pub fn check(pipeline: &Pipeline, doc: &Document, lamed: &BTreeSet<String>, world: &dyn World) -> Vec<Finding> {
-    let mut check = Check { pipeline, doc, lamed, world, findings: Vec::new() };
+pub fn check(
+    pipeline: &Pipeline,
+    doc: &Document,
+    lamed: &BTreeSet<String>,
+    world: &dyn World,
+) -> (Manifests, Vec<Finding>) {
+    let mut check = Check { pipeline, doc, lamed, world, manifests: Manifests::new(), findings: Vec::new() };
     check.version();
     check.params();
     check.sources();
@@ -36,7 +52,7 @@ pub fn check(pipeline: &Pipeline, doc: &Document, lamed: &BTreeSet<String>, worl
     }
     check.results();
     check.cycles();
-    check.findings
+    (check.manifests, check.findings)
 }
 
 struct Check<'a> {
@@ -44,6 +60,7 @@ struct Check<'a> {
     doc: &'a Document,
     lamed: &'a BTreeSet<String>,
     world: &'a dyn World,
+    manifests: Manifests,
     findings: Vec<Finding>,
 }
 

@@ -100,6 +100,11 @@ rules! {
     ParamDefault "param-default" "A param's default has its type and keeps its bounds.",
     FanOut "fan-out" "A step fans out by `matrix` or `foreach`, over lists that are not empty.",
     UnknownPlugin "unknown-plugin" "`uses` names a plugin that comes with flowrun, or a file.",
+    PluginManifest "plugin-manifest" "A plugin's manifest can be read.",
+    PluginSetting "plugin-setting" "`with` is what the plugin's schema asks for.",
+    PluginPort "plugin-port" "Inputs, outputs and values of a plugin step are those that the plugin has.",
+    Capability "capability" "What a plugin asks for is granted with `allow`, and nothing else is.",
+    Shard "shard" "A step is divided only where its plugin says that it may be.",
     UnknownProfile "unknown-profile" "A profile changes steps and params that exist.",
 }
 

@@ -34,6 +34,8 @@ pub struct Program {
     pub pipeline: Pipeline,
     /// The profile that was laid in.
     pub profile: Option<String>,
+    /// What its plugins say of themselves.
+    pub manifests: check::Manifests,
 }
 
 /// A file's tree together with its text, so that places inside a value can be found.
@@ -72,11 +74,11 @@ pub fn load(text: &str, profile: Option<&str>, world: &dyn World) -> Result<Prog
     let lamed = lamed_steps(&findings[before..], &node, &written_steps);
     if let Ok(pipeline) = serde_json::from_value::<Pipeline>(node.to_json()) {
         let doc = Document { node, text: text.to_owned() };
-        let judged = check::check(&pipeline, &doc, &lamed, world);
+        let (manifests, judged) = check::check(&pipeline, &doc, &lamed, world);
         // A step that was left out for its shape is no reason to blame those that refer to it.
         findings.extend(judged.into_iter().filter(|finding| !blames_lost_step(finding, &pipeline, &written_steps)));
         if findings.is_empty() {
-            return Ok(Program { pipeline, profile: profile.map(str::to_owned) });
+            return Ok(Program { pipeline, profile: profile.map(str::to_owned), manifests });
         }
     }
     findings.sort_by_key(|finding| (finding.span.start, finding.rule));

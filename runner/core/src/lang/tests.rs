@@ -10,6 +10,10 @@ impl World for Flat {
     fn plugins(&self) -> Vec<String> {
         vec!["flowrun/boxes-check@1".to_owned()]
     }
+
+    fn describe(&self, _: &str) -> Result<Option<std::sync::Arc<crate::plugin::Described>>, String> {
+        Ok(None)
+    }
 }
 
 fn rules(text: &str) -> Vec<(&'static str, String)> {

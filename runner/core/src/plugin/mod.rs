@@ -22,6 +22,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::lang::finding::{Finding, Rule};
 use crate::lang::{shape, yaml};
+use settings::Settings;
 
 /// The section of a component, or of a core module in it, that holds the manifest.
 pub const SECTION: &str = "flowrun:plugin";
@@ -234,7 +235,16 @@ pub fn schema() -> Json {
 
 static SCHEMA: LazyLock<Json> = LazyLock::new(schema);
 
-impl Manifest {
+/// A manifest that has been read, with its schema made ready.
+#[derive(Debug)]
+pub struct Described {
+    /// What the plugin says of itself.
+    pub manifest: Manifest,
+    /// What its `with` must be.
+    pub settings: Settings,
+}
+
+impl Described {
     /// Reads a manifest.
     ///
     /// # Errors
@@ -249,12 +259,23 @@ impl Manifest {
         if !findings.is_empty() {
             return Err(findings);
         }
-        let manifest: Self = serde_json::from_value(node.to_json())
+        let manifest: Manifest = serde_json::from_value(node.to_json())
             .map_err(|error| vec![Finding::new(Rule::WrongType, node.span.clone(), error.to_string())])?;
-        let findings = manifest.findings(&node);
-        if findings.is_empty() { Ok(manifest) } else { Err(findings) }
+        findings = manifest.findings(&node);
+        match Settings::new(&manifest.with) {
+            Ok(settings) if findings.is_empty() => return Ok(Self { manifest, settings }),
+            Ok(_) => {}
+            Err(problem) => {
+                let span = node.at(&["with"]).span.clone();
+                let finding = Finding::new(Rule::BadValue, span, format!("`with` is not a JSON Schema: {problem}"));
+                findings.push(finding.expected("expected a JSON Schema of an object"));
+            }
+        }
+        Err(findings)
     }
+}
 
+impl Manifest {
     fn findings(&self, node: &yaml::Node) -> Vec<Finding> {
         let mut findings = Vec::new();
         let mut say = |path: &[&str], message: String, expected: &str| {
@@ -282,9 +303,6 @@ impl Manifest {
             for name in names.into_iter().filter(|name| !crate::lang::reference::is_word(name)) {
                 say(&[part, name], format!("`{name}` is not a word"), "letters, digits and `_`");
             }
-        }
-        if let Err(problem) = settings::Settings::new(&self.with) {
-            say(&["with"], format!("`with` is not a JSON Schema: {problem}"), "expected a JSON Schema of an object");
         }
         if let Some(divided) = &self.shard {
             match self.inputs.get(&divided.input) {

@@ -58,11 +58,11 @@ impl Settings {
         let errors = self.validator.iter_errors(&with);
         errors
             .filter(|error| rendered || !is_about_a_template(error, &with))
-            .flat_map(|error| self.misfit(&error))
+            .flat_map(|error| self.misfit(&error, &with))
             .collect()
     }
 
-    fn misfit(&self, error: &ValidationError<'_>) -> Vec<Misfit> {
+    fn misfit(&self, error: &ValidationError<'_>, with: &Json) -> Vec<Misfit> {
         let path = segments(error.instance_path().as_str());
         let whole = if path.is_empty() { "`with`".to_owned() } else { format!("`with.{}`", path.join(".")) };
         let one = |message: String, expected: String| Misfit {
@@ -75,6 +75,11 @@ impl Settings {
         match error.kind() {
             Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
                 unexpected.iter().map(|name| self.unknown(&path, name, error)).collect()
+            }
+            // `additionalProperties: false` without any property: each key is told of, as an error at their owner.
+            Kind::FalseSchema if error.schema_path().as_str().ends_with("/additionalProperties") => {
+                let owner = with.pointer(error.instance_path().as_str()).and_then(Json::as_object);
+                owner.into_iter().flatten().map(|(name, _)| self.unknown(&path, name, error)).collect()
             }
             Kind::Required { property } => {
                 let name = property.as_str().unwrap_or_default();

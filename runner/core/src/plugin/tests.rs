@@ -28,12 +28,12 @@ shard: { input: images, files: ["*.jpg"] }
 "#;
 
 fn wrong(text: &str) -> Vec<String> {
-    Manifest::parse(text).expect_err("refused").into_iter().map(|finding| finding.message).collect()
+    Described::parse(text).expect_err("refused").into_iter().map(|finding| finding.message).collect()
 }
 
 #[test]
 fn a_good_manifest_is_read() {
-    let manifest = Manifest::parse(GOOD).expect("good");
+    let manifest = Described::parse(GOOD).expect("good").manifest;
     assert_eq!(manifest.reference(), "acme/blur@1");
     assert_eq!(manifest.capabilities.reason(Capability::Clock), Some("stamps the report"));
     assert_eq!(manifest.capabilities.reason(Capability::Network), None);
@@ -71,7 +71,7 @@ fn a_schema_that_fetches_or_never_ends_is_refused() {
 }
 
 fn misfits(with: Json, rendered: bool) -> Vec<(String, String)> {
-    let settings = Settings::new(&Manifest::parse(GOOD).expect("good").with).expect("schema");
+    let settings = Described::parse(GOOD).expect("good").settings;
     let found = settings.misfits(with.as_object().expect("object"), rendered);
     found
         .into_iter()

@@ -159,6 +159,7 @@ impl Session {
         if let Some(name) = &step.uses {
             let config = expr::render_json(&Json::Object(step.with.clone()), context).map_err(bad_template)?;
             let config = config.as_object().cloned().unwrap_or_default();
+            self.fits(name, &config)?;
             return Ok(Work::Plugin { name: name.clone(), digest: self.plugin(name)?.digest, config });
         }
         if step.onnx.is_some() {
@@ -192,6 +193,20 @@ impl Session {
             sandbox: step.sandbox != Some(Switch::Off),
             platform: self.platform.to_string(),
         })
+    }
+
+    /// Whether a rendered `with` is what the plugin's schema asks for: what templates gave was not known when the file was checked.
+    fn fits(&self, plugin: &str, config: &Map<String, Json>) -> Result<(), Failure> {
+        let Some(described) = self.project.program.manifests.get(plugin) else { return Ok(()) };
+        match described.settings.misfits(config, true).into_iter().next() {
+            None => Ok(()),
+            Some(misfit) => {
+                let message = format!("{} of plugin `{}`", misfit.message, described.manifest.name);
+                let hint = misfit.hint.unwrap_or(misfit.expected);
+                let failure = Failure::new(FailureKind::Step, message);
+                Err(if hint.is_empty() { failure } else { failure.hint(hint) })
+            }
+        }
     }
 
     fn python_leaf(&self, python: &flowrun_core::lang::written::Python) -> Result<PythonLeaf, Failure> {

@@ -1,6 +1,6 @@
 //! From a component's file to something that can be instantiated: read, checked, compiled or found compiled, linked.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flowrun_core::digest::Digest;
@@ -21,6 +21,28 @@ const COMPONENT: u64 = 256 << 20;
 
 /// A component of this many bytes takes a second or more to compile: worth a line in the log.
 const SLOW: usize = 1 << 20;
+
+/// Why a component's file was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    /// It cannot be.
+    #[error("cannot be read: {0}")]
+    Io(#[from] std::io::Error),
+    /// It is too large to be one.
+    #[error("is larger than {}", super::bytes(COMPONENT))]
+    Large,
+}
+
+/// The bytes of a component's file, at most as many as one may have.
+///
+/// # Errors
+/// When it cannot be read, or is too large.
+pub fn component_bytes(path: &Path) -> Result<Vec<u8>, Unread> {
+    if std::fs::metadata(path)?.len() > COMPONENT {
+        return Err(Unread::Large);
+    }
+    Ok(std::fs::read(path)?)
+}
 
 /// Makes a component ready; blocks.
 pub(super) struct Loader {
@@ -73,11 +95,7 @@ impl Loader {
         let bad = |why: String| {
             Failure::new(FailureKind::Infrastructure, format!("the plugin `{}` {why}", self.path.display()))
         };
-        let size = std::fs::metadata(&self.path).map_err(|error| bad(format!("cannot be read: {error}")))?.len();
-        if size > COMPONENT {
-            return Err(bad(format!("is larger than {}", super::bytes(COMPONENT))));
-        }
-        let bytes = std::fs::read(&self.path).map_err(|error| bad(format!("cannot be read: {error}")))?;
+        let bytes = component_bytes(&self.path).map_err(|error| bad(error.to_string()))?;
         if Digest::of(&bytes) != self.digest {
             let found = Digest::of(&bytes).short();
             return Err(bad(format!(

@@ -61,6 +61,7 @@ use wasmtime::Engine;
 use wasmtime::component::Linker;
 
 pub use self::job::{Job, Limits, Part, Place};
+pub use self::load::{Unread, component_bytes};
 use compiled::Compiled;
 use guest::{Guest, Prepared, State};
 use load::Loader;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
-use super::super::finding::{Finding, Rule, did_you_mean, one_of};
+use super::super::finding::{Finding, Rule};
 use super::super::names::Names;
 use super::super::reference::is_word;
 use super::super::units;
@@ -64,7 +64,7 @@ impl Check<'_> {
     pub(super) fn kind_keys(&mut self, id: &str, step: &Step, kind: &str) {
         let given = [
             ("with", !step.with.is_empty(), "uses"),
-            ("env", !step.env.is_empty(), "run"),
+            ("env", !step.env.is_empty() && kind != "uses", "run"),
             ("code", !step.code.is_empty(), "run"),
             ("python", step.python.is_some(), "run"),
             ("tools", !step.tools.is_empty(), "run"),
@@ -118,28 +118,6 @@ impl Check<'_> {
                 format!("step `{id}` does not fit an `onnx` step"),
             );
             self.say(finding.expected("expected inputs `model` and `images`, and one output `detections`, a file"));
-        }
-    }
-
-    pub(super) fn plugin(&mut self, id: &str, step: &Step) {
-        let Some(uses) = &step.uses else { return };
-        if uses.starts_with("./") || uses.starts_with("../") {
-            return self.path(uses, &["steps", id, "uses"]);
-        }
-        let known = self.world.plugins();
-        if !known.contains(uses) {
-            let finding = Finding::new(
-                Rule::UnknownPlugin,
-                self.value_span(&["steps", id, "uses"]),
-                format!("no plugin `{uses}`"),
-            );
-            let hint = did_you_mean(uses, known.iter().map(String::as_str)).unwrap_or_else(|| {
-                format!(
-                    "flowrun comes with {}; a file is written `./name.wasm`",
-                    one_of(known.iter().map(String::as_str))
-                )
-            });
-            self.say(finding.expected("not one that comes with flowrun").hint(hint));
         }
     }
 
