@@ -9,6 +9,8 @@
 //! | the kind of step | `kind` | ✓ | ✓ | ✓ |
 //! | the plugin's bytes | `plugin` | ✓ | | |
 //! | its configuration, rendered | `with.NAME` | ✓ | | |
+//! | what it may do beyond its inputs and outputs | `allow` | ✓ | | |
+//! | which part of a divided step it does | `part` | ✓ | | |
 //! | the script, rendered | `run` | | ✓ | |
 //! | declared variables, rendered | `env.NAME` | | ✓ | |
 //! | names of secrets, never their values | `secret.NAME` | | ✓ | |
@@ -26,6 +28,9 @@
 //! | names of outputs and values | `output.NAME`, `values` | ✓ | ✓ | ✓ |
 //! | operating system and processor | `platform` | | ✓ | ✓ |
 //!
+//! Putting the parts of a divided step together is a step too. It sees what they made (`part.LABEL.OUTPUT`, `part.LABEL.values`) and how it
+//! becomes one (`merge.NAME`).
+//!
 //! Never in it: step names, absolute paths, times, run ids, `resources`, `retry`, `timeout`, `needs`, `help`: they do not change
 //! what is made. A plugin sees no platform: its component, configuration and inputs are all there is.
 
@@ -33,10 +38,11 @@ use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 use crate::artifact::{Artifact, Mode};
 use crate::digest::Digest;
+use crate::plugin::{self, Fold, Merging};
 
 /// Changes when the meaning of leaves changes, so that no old entry is taken for a new one.
 const FORMAT: &str = "1";
@@ -166,6 +172,8 @@ pub struct Job {
     pub outputs: IndexMap<String, String>,
     /// The values it gives.
     pub values: Vec<String>,
+    /// The part that it does of a divided step: which, counted from 0, of how many.
+    pub part: Option<(u32, u32)>,
 }
 
 /// The rendered work of a step.
@@ -212,11 +220,29 @@ pub enum Work {
         /// Operating system and processor.
         platform: String,
     },
+    /// The parts of a divided step, put together.
+    Gather {
+        /// What they made, by label, in order.
+        parts: Vec<(String, Made)>,
+        /// How outputs become one, by name.
+        outputs: BTreeMap<String, Merging>,
+        /// How values become one, by name.
+        values: BTreeMap<String, Fold>,
+    },
     /// A gate that is closed: it fails with this message. Never cached.
     Gate {
         /// The message, rendered.
         message: String,
     },
+}
+
+/// What a part of a divided step made.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Made {
+    /// Outputs by name.
+    pub outputs: BTreeMap<String, Artifact>,
+    /// Values by name.
+    pub values: Map<String, Json>,
 }
 
 /// A locked Python environment, for a key.
@@ -250,6 +276,9 @@ impl Job {
             let mut values = self.values.clone();
             values.sort();
             manifest.text("values", values.join(" "));
+        }
+        if let Some((index, count)) = self.part {
+            manifest.text("part", plugin::shard::label(index, count));
         }
         manifest
     }
@@ -288,6 +317,20 @@ impl Work {
                 manifest.text("platform", platform.as_str());
                 json_leaves(manifest, "onnx", settings);
             }
+            Self::Gather { parts, outputs, values } => {
+                manifest.text("kind", "gather");
+                for (label, made) in parts {
+                    let made_by = |name: &str| format!("part.{label}.{name}");
+                    made.outputs.iter().for_each(|(name, artifact)| manifest.content(made_by(name), *artifact));
+                    manifest.text(made_by("values"), canonical(&Json::Object(made.values.clone())));
+                }
+                for (name, rule) in outputs {
+                    manifest.text(format!("merge.{name}"), json!(rule).to_string());
+                }
+                for (name, rule) in values {
+                    manifest.text(format!("merge.values.{name}"), json!(rule).to_string());
+                }
+            }
             Self::Gate { message } => {
                 manifest.text("kind", "gate");
                 manifest.text("fail", message.as_str());
@@ -321,7 +364,6 @@ pub fn canonical(value: &Json) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn file(bytes: &[u8]) -> Artifact {
         Artifact { mode: Mode::File, digest: Digest::of(bytes), size: bytes.len() as u64 }
@@ -346,6 +388,7 @@ mod tests {
             inputs: IndexMap::from([("data".to_owned(), input)]),
             outputs: IndexMap::from([("model".to_owned(), "m.onnx".to_owned())]),
             values: vec!["b".into(), "a".into()],
+            part: None,
         }
     }
 

@@ -11,11 +11,11 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json, json};
 
-use crate::artifact::is_component;
+use crate::artifact::{Artifact, is_component};
 use crate::expr::{self, BadTemplate, Quote};
 use crate::key::Input;
 use crate::lang::graph::{Edge, order, waits_for};
-use crate::lang::written::{Condition, EnvValue, Pipeline, RetryOn, Step};
+use crate::lang::written::{Condition, EnvValue, Pipeline, RetryOn, Shard, Step};
 use crate::lang::{Program, is_fan_out, units};
 use crate::outcome::FailureKind;
 use crate::schedule::{Need, NodeId, RetryPolicy, Spec};
@@ -95,7 +95,14 @@ impl Plan {
 impl Planned {
     fn spec(&self, left_out: bool) -> Spec {
         let tolerated = self.step.continue_on_error.unwrap_or(false);
-        Spec { waits: self.waits.clone(), need: need(&self.step), retry: retry(&self.step), tolerated, left_out }
+        Spec {
+            waits: self.waits.clone(),
+            need: need(&self.step),
+            retry: retry(&self.step),
+            tolerated,
+            left_out,
+            gathers: self.parts().is_some(),
+        }
     }
 
     /// The longest one attempt may take.
@@ -106,6 +113,11 @@ impl Planned {
     /// When a failed attempt is followed by another.
     pub fn retry(&self) -> RetryPolicy {
         retry(&self.step)
+    }
+
+    /// How many parts it is divided into; `None` where it is not.
+    pub fn parts(&self) -> Option<u32> {
+        self.step.shard.as_ref().and_then(Shard::parts)
     }
 
     /// Whether it runs once for each of several things.
@@ -143,6 +155,21 @@ pub struct Instance {
     pub label: String,
     /// What templates see: `matrix` or `item`.
     pub names: Map<String, Json>,
+    /// The part of a divided step that it does.
+    pub part: Option<Part>,
+}
+
+/// A part of a divided step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// Which, counted from 0.
+    pub index: u32,
+    /// Of how many.
+    pub count: u32,
+    /// The input that is divided.
+    pub input: String,
+    /// The folder with this part's files, and those that all parts get.
+    pub folder: Artifact,
 }
 
 /// The most instances a fan-out may have; more is a mistake in the list rather than a plan.
@@ -166,7 +193,7 @@ pub fn instances(step: &Step, context: &Map<String, Json>) -> Result<Vec<Instanc
     let mut taken = BTreeSet::new();
     let numbered = items.into_iter().enumerate().map(|(index, (label, names))| {
         let label = if is_component(&label) && taken.insert(label.clone()) { label } else { format!("{index}") };
-        Instance { label, names }
+        Instance { label, names, part: None }
     });
     Ok(numbered.collect())
 }

@@ -9,7 +9,8 @@
 //!                                     │ │ │   ▲                     │        │
 //!      a fan-out: fan(n) makes n      │ │ │   └──── Pausing ◄───────┼────────┘ failed, attempts left
 //!      instances, each Looking;       │ │ └── Away ◄────────────────┘ another run is making it
-//!      it is Done when they are       │ └──── Held (another step makes the same result)
+//!      it is Done when they are, or   │ └──── Held (another step makes the same result)
+//!      looks again to gather          │
 //!                                     ▼
 //!                                  Fanned
 //! ```
@@ -181,11 +182,12 @@ impl Scheduler {
 
     /// It is a fan-out of `count` instances, which get the ids returned.
     pub fn fan(&mut self, id: NodeId, count: usize) -> Vec<NodeId> {
-        let spec = Spec { waits: Vec::new(), ..self.nodes[id.0].spec.clone() };
+        let spec = Spec { waits: Vec::new(), gathers: false, ..self.nodes[id.0].spec.clone() };
         let made: Vec<NodeId> = (0..count).map(|index| NodeId(self.nodes.len() + index)).collect();
         self.nodes.extend((0..count).map(|_| Node::new(spec.clone(), Some(id))));
         self.nodes[id.0].instances.clone_from(&made);
         self.set(id, State::Fanned(count));
+        debug_assert!(count > 0 || !self.nodes[id.0].spec.gathers);
         if count == 0 {
             self.finish(id, End::Succeeded);
         }
@@ -375,6 +377,9 @@ impl Scheduler {
             (true, _, _) => End::Failed,
             (_, true, _) => End::Skipped(SkipWhy::Stopped),
             (_, _, true) => End::Skipped(SkipWhy::Condition),
+            // Of a part nobody can make the whole.
+            _ if self.nodes[fan.0].spec.gathers && ends.iter().any(|(_, end)| *end != End::Succeeded) => End::Tolerated,
+            _ if self.nodes[fan.0].spec.gathers => return self.look_or_end(fan),
             _ => End::Succeeded,
         };
         Some((fan, end))

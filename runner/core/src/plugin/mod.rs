@@ -12,6 +12,7 @@
 //! Knows nothing of components: the engine finds the text in one.
 
 pub mod settings;
+pub mod shard;
 
 use std::sync::LazyLock;
 
@@ -109,12 +110,41 @@ pub struct Output {
     /// What it is, for people.
     #[serde(default)]
     pub help: String,
-    /// How those of a sharded step's parts are put together.
+    /// How those of a sharded step's parts are put together: one rule, or for a folder one for each pattern of file names.
     #[serde(default)]
-    pub merge: Merge,
+    pub merge: Merging,
 }
 
-/// How two files of the same path, made by two parts of a sharded step, become one. Files of different paths lie beside each other.
+/// How the outputs of a sharded step's parts become one.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Merging {
+    /// Every file in the same way.
+    All(Merge),
+    /// Files of a folder by patterns of their last names, with `*` and `?`: the first that fits. Those that fit none must be the same.
+    Files(IndexMap<String, Merge>),
+}
+
+impl Default for Merging {
+    fn default() -> Self {
+        Self::All(Merge::Union)
+    }
+}
+
+impl Merging {
+    /// The rule for a file.
+    pub fn rule(&self, name: &str) -> Merge {
+        match self {
+            Self::All(merge) => *merge,
+            Self::Files(rules) => {
+                let fitting = rules.iter().find(|(pattern, _)| fits(pattern.as_bytes(), name.as_bytes()));
+                fitting.map_or(Merge::Union, |(_, merge)| *merge)
+            }
+        }
+    }
+}
+
+/// How files of the same path, made by several parts of a sharded step, become one. Files of different paths lie beside each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Merge {

@@ -37,7 +37,7 @@ fn a_good_manifest_is_read() {
     assert_eq!(manifest.reference(), "acme/blur@1");
     assert_eq!(manifest.capabilities.reason(Capability::Clock), Some("stamps the report"));
     assert_eq!(manifest.capabilities.reason(Capability::Network), None);
-    assert_eq!(manifest.outputs["report"].merge, Merge::Lines);
+    assert_eq!(manifest.outputs["report"].merge, Merging::All(Merge::Lines));
 }
 
 #[test]

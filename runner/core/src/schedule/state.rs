@@ -68,6 +68,8 @@ pub struct Spec {
     pub tolerated: bool,
     /// Whether it is left out of this run.
     pub left_out: bool,
+    /// Whether, where it is a fan-out, it looks once more when all its instances have ended well: to put together what they made.
+    pub gathers: bool,
 }
 
 /// Why a step did not run.
@@ -124,7 +126,7 @@ pub enum State {
 /// What the driver is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Make its key and look it up; answer with `hit`, `miss`, `skip`, `hold`, `fan` or `ended`.
+    /// Make its key and look it up, a fan-out that gathers once more when its instances are done; answer with `hit`, `miss`, `skip`, `hold`, `fan` or `ended`.
     Look(NodeId),
     /// Run it; answer with `ended`, or with `hit` or `away` where another run was first.
     Start(NodeId, u32),

@@ -13,6 +13,31 @@ fn spec(waits: &[usize]) -> Spec {
         retry: RetryPolicy::never(),
         tolerated: false,
         left_out: false,
+        gathers: false,
+    }
+}
+
+#[test]
+fn a_fan_out_that_gathers_looks_again_when_its_instances_ended_well() {
+    for (last, then) in [(Ok(()), None), (Err(FailureKind::Step), Some(SkipWhy::Failed(NodeId(0))))] {
+        let mut scheduler = Scheduler::new(vec![Spec { gathers: true, ..spec(&[]) }, spec(&[0])], MACHINE, false);
+        scheduler.take_orders();
+        let made = scheduler.fan(NodeId(0), 2);
+        assert_eq!(scheduler.take_orders(), [Order::Look(made[0]), Order::Look(made[1])]);
+        scheduler.hit(made[0]);
+        scheduler.miss(made[1]);
+        scheduler.take_orders();
+        scheduler.ended(made[1], last);
+        match then {
+            None => {
+                assert_eq!(scheduler.take_orders(), [Order::Look(NodeId(0))]);
+                scheduler.miss(NodeId(0));
+                assert_eq!(scheduler.take_orders(), [Order::Start(NodeId(0), 1)]);
+                scheduler.ended(NodeId(0), Ok(()));
+                assert_eq!(scheduler.take_orders(), [Order::Look(NodeId(1))]);
+            }
+            Some(why) => assert_eq!(scheduler.take_orders(), [Order::Skip(NodeId(1), why)]),
+        }
     }
 }
 
@@ -170,8 +195,14 @@ fn build(script: &Script) -> Vec<Spec> {
             retry: RetryPolicy { attempts: *attempts, backoff: Duration::ZERO, on: vec![FailureKind::Step] },
             tolerated: *tolerated,
             left_out: false,
+            gathers: gathers(*cpu),
         })
         .collect()
+}
+
+/// Whether a drawn step gathers what its instances made: every third does.
+fn gathers(cpu: u64) -> bool {
+    cpu.is_multiple_of(3)
 }
 
 /// A driver that answers by chance and watches every promise.
@@ -190,10 +221,16 @@ fn drive(script: &Script) {
                 Order::Look(id) => {
                     *looked.entry(id).or_default() += 1;
                     before_are_over(&scheduler, script, id);
+                    let instances = scheduler.instances(id).to_vec();
+                    let well = |id: &NodeId| *scheduler.state(*id) == State::Done(End::Succeeded);
+                    assert!(instances.iter().all(well), "it gathers from what did not end well");
                     match answer() % 8 {
                         0 | 1 => scheduler.hit(id),
                         2 => scheduler.skip(id),
-                        3 if id.0 < script.specs.len() => drop(scheduler.fan(id, usize::from(answer() % 4))),
+                        3 if id.0 < script.specs.len() && instances.is_empty() => {
+                            let least = u8::from(gathers(script.specs[id.0].1));
+                            drop(scheduler.fan(id, usize::from(answer() % 4 + least)));
+                        }
                         4 if !running.is_empty() => scheduler.hold(id, running[0]),
                         5 if !away.is_empty() => scheduler.hold(id, away[0]),
                         _ => scheduler.miss(id),

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::look::{Origin, StepResult, store_failure};
 use super::room::{Room, blocking};
 use super::session::Session;
-use super::shell;
+use super::{shard, shell};
 use crate::store::Sandbox;
 use crate::{process, wasm};
 
@@ -93,10 +93,25 @@ async fn within_folder(
 ) -> Result<Made, Failure> {
     let slug = format!("{}.{}", attempt.label, attempt.number);
     let room = Room::new(session.store.step_folder(&attempt.run, &slug).map_err(store_failure)?);
+    if let Work::Gather { .. } = attempt.job.work {
+        return gathered(&session, &attempt, &room).await;
+    }
     let result = in_room(&session, &attempt, &room, &say, &stop).await;
     let store = session.store.clone();
     let _ = tokio::task::spawn_blocking(move || store.discard(room.root())).await;
     result
+}
+
+/// The parts of a divided step put together: nothing of anybody else's runs.
+async fn gathered(session: &Arc<Session>, attempt: &Attempt, room: &Room) -> Result<Made, Failure> {
+    let (store, job, scratch) = (session.store.clone(), attempt.job.clone(), room.root().to_owned());
+    let result = blocking(move || {
+        let Work::Gather { parts, outputs, values } = &job.work else { return Ok(StepResult::default()) };
+        let result = shard::gather(&store, &scratch, &job, parts, outputs, values);
+        let _ = store.discard(&scratch);
+        result
+    });
+    Ok(Made { result: result.await?, warnings: Vec::new() })
 }
 
 async fn in_room(
@@ -159,7 +174,7 @@ async fn work(
                 config: Json::Object(config.clone()).to_string(),
                 inputs: inputs.collect(),
                 outputs: outputs.collect(),
-                part: None,
+                part: attempt.job.part.map(|(index, count)| wasm::Part { index, count }),
                 dir: room.work(),
                 limits: wasm::Limits::default(),
                 seed: seed_of(&attempt.key),
@@ -170,6 +185,8 @@ async fn work(
         Work::Onnx { settings, .. } => {
             super::detector::run(session, attempt, settings, room, say, stop).await.map(Worked::from)
         }
+        // Done before there was a room: see `gathered`.
+        Work::Gather { .. } => Ok(Worked::default()),
         Work::Gate { message } => Err(Failure::new(FailureKind::Step, message.clone())),
     }
 }
@@ -198,6 +215,6 @@ pub(crate) fn sandbox_of(work: &Work) -> Sandbox {
         Work::Process { sandbox: false, .. } => Sandbox::Off,
         Work::Process { .. } | Work::Onnx { .. } if process::sandbox_missing().is_some() => Sandbox::Unavailable,
         Work::Process { .. } | Work::Onnx { .. } => Sandbox::Landlock,
-        Work::Plugin { .. } | Work::Gate { .. } => Sandbox::None,
+        Work::Plugin { .. } | Work::Gather { .. } | Work::Gate { .. } => Sandbox::None,
     }
 }

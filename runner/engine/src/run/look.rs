@@ -51,6 +51,8 @@ pub(crate) struct Question {
     pub(crate) label: String,
     pub(crate) instance: Option<Instance>,
     pub(crate) upstream: IndexMap<String, Upstream>,
+    /// What the parts of a divided step made, once all have ended well.
+    pub(crate) parts: Option<Vec<(String, Arc<StepResult>)>>,
     /// Steps before it that a plan knows would run.
     pub(crate) pending: Vec<String>,
     pub(crate) forced: bool,
@@ -103,6 +105,9 @@ impl Session {
         if !question.pending.is_empty() {
             return Ok(Looked::After(question.pending.clone()));
         }
+        if let Some(parts) = &question.parts {
+            return Ok(self.look_up(question, self.gathering(question, parts)?, Vec::new()));
+        }
         let planned = &question.planned;
         let context = self.context(question);
         if planned.is_fan_out() && question.instance.is_none() {
@@ -121,6 +126,9 @@ impl Session {
                 return Ok(Looked::Skip(expression));
             }
             (None, true) => {}
+        }
+        if let (Some(count), None) = (planned.parts(), &question.instance) {
+            return Ok(Looked::Fan(self.divide(question, count)?));
         }
         let (job, origins) = self.job(question, context)?;
         Ok(self.look_up(question, job, origins))
@@ -144,9 +152,14 @@ impl Session {
             let reference = Reference::parse(text).map_err(|message| Failure::new(FailureKind::Step, message))?;
             inputs.insert(name.clone(), self.input(&reference, &question.upstream, &mut origins)?);
         }
+        let part = question.instance.as_ref().and_then(|instance| instance.part.as_ref());
+        if let Some(part) = part {
+            inputs.insert(part.input.clone(), Input { content: Content::Known(part.folder), file: None });
+        }
+        let part = part.map(|part| (part.index, part.count));
         let context = plan::with_paths(context, &inputs, step);
         let work = self.work(question, &context, &mut origins)?;
-        Ok((Job { work, inputs, outputs: step.outputs.clone(), values: step.values.clone() }, origins))
+        Ok((Job { work, inputs, outputs: step.outputs.clone(), values: step.values.clone(), part }, origins))
     }
 
     fn work(

@@ -14,6 +14,7 @@ mod refused;
 mod resume;
 mod room;
 mod session;
+mod shard;
 mod shell;
 mod stop;
 mod toolset;

@@ -34,8 +34,14 @@ impl Driver<'_> {
     pub(super) fn question(&self, id: NodeId) -> Question {
         let node = &self.nodes[id.0];
         let planned = self.planned(id).clone();
-        let (upstream, pending) = self.upstream(&planned);
+        let (upstream, mut pending) = self.upstream(&planned);
+        let parts = self.parts(id);
+        for instance in self.scheduler.instances(id).iter().filter(|_| parts.is_some()) {
+            let part = &self.nodes[instance.0];
+            pending.extend(part.would_run.then(|| part.label.clone()));
+        }
         Question {
+            parts,
             label: node.label.clone(),
             instance: node.instance.clone(),
             upstream,
@@ -44,6 +50,19 @@ impl Driver<'_> {
             resumed: self.wishes.resumed.as_ref().and_then(|run| run.steps.get(&node.label).cloned()),
             planned,
         }
+    }
+
+    /// What the parts of a divided step made, once it looks again to put it together.
+    fn parts(&self, id: NodeId) -> Option<Vec<(String, Arc<StepResult>)>> {
+        let instances = self.scheduler.instances(id);
+        if self.planned(id).parts().is_none() || instances.is_empty() {
+            return None;
+        }
+        let made = |id: &NodeId| {
+            let node = &self.nodes[id.0];
+            Some((node.instance.as_ref()?.label.clone(), node.result.clone()?))
+        };
+        Some(instances.iter().filter_map(made).collect())
     }
 
     /// What the steps before a step give it, and which of them only would.
