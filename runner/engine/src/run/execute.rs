@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flowrun_core::key::{Content, Job, Work};
+use flowrun_core::key::{Content, Job, Work, canonical};
 use flowrun_core::outcome::{Failure, FailureKind, Say};
 use flowrun_core::plan::{Planned, input_path, output_path};
 use serde_json::{Map, Value as Json};
@@ -171,7 +171,8 @@ async fn work(
             let job = wasm::Job {
                 component: plugin.file,
                 digest: plugin.digest,
-                config: Json::Object(config.clone()).to_string(),
+                // As the key has it: an order of keys that is in no key must not be seen.
+                config: canonical(&Json::Object(config.clone())),
                 inputs: inputs.collect(),
                 outputs: outputs.collect(),
                 part: attempt.job.part.map(|(index, count)| wasm::Part { index, count }),
