@@ -151,7 +151,7 @@ impl Guest<'_> {
         let state = State {
             wasi: self.world(out, err, command, &clock)?,
             table: files::table(),
-            files: Files::new(Budget::new(self.job.limits.output)),
+            files: Files::new(Budget::new(self.job.limits)),
             clock,
             memory: Memory { limit: self.job.limits.memory, used: 0, denied: false },
             voice: Arc::clone(&self.voice),
@@ -233,7 +233,7 @@ impl Guest<'_> {
             return super::stopped();
         }
         if let Some(over) = error.downcast_ref::<OverBudget>() {
-            return Failure::new(FailureKind::Step, over.to_string());
+            return Failure::new(FailureKind::Step, over.to_string()).hint(over.hint());
         }
         if let Some(fault) = error.downcast_ref::<Fault>() {
             return Failure::new(FailureKind::Infrastructure, fault.to_string()).hint(fault.hint());
@@ -242,8 +242,7 @@ impl Guest<'_> {
         let memory = &store.data().memory;
         if memory.denied {
             let message = format!("ran out of memory: it wanted more than {}", bytes(memory.limit as u64));
-            return Failure::new(FailureKind::Step, message)
-                .hint("raise `resources.memory`, or give the step less to do");
+            return Failure::new(FailureKind::Step, message).hint("raise `limits.memory`, or give the step less to do");
         }
         if let Some(exit) = error.downcast_ref::<I32Exit>() {
             return Failure::new(FailureKind::Step, format!("exited with {}", exit.0));

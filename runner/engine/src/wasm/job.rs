@@ -41,16 +41,19 @@ pub struct Limits {
     pub memory: usize,
     /// Bytes written to the outputs, every write counted.
     pub output: u64,
+    /// Files and folders made.
+    pub files: u64,
     /// Lines of log, and as many figures.
     pub lines: u64,
 }
 
 impl Default for Limits {
     /// 2 GiB of memory (room for every picture step seen, and two of them on an ordinary laptop), 8 GiB of outputs (a
-    /// mistake in a loop is found before the disk is full), 100,000 lines (more than anyone reads, less than a record
-    /// that is slow to open).
+    /// mistake in a loop is found before the disk is full), a million files (a data set of pictures has thousands; past
+    /// a million a file system's inodes and every later walk over the outputs suffer), 100,000 lines (more than anyone
+    /// reads, less than a record that is slow to open).
     fn default() -> Self {
-        Self { memory: 2 << 30, output: 8 << 30, lines: 100_000 }
+        Self { memory: 2 << 30, output: 8 << 30, files: 1_000_000, lines: 100_000 }
     }
 }
 
