@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use flowrun_core::digest::Digest;
-use flowrun_core::key::Work;
+use flowrun_core::key::{Work, canonical};
 use flowrun_core::lang::units;
 use flowrun_core::lang::written;
 use flowrun_core::outcome::{Failure, Say};
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::execute::{Attempt, Worked};
 use super::room::Room;
 use super::session::Session;
+use super::shell;
 use crate::wasm;
 
 /// Runs the step's component.
@@ -25,18 +26,24 @@ pub(crate) async fn run(
     say: &Sender<Say>,
     stop: &CancellationToken,
 ) -> Result<Worked, Failure> {
-    let Work::Plugin { name, config, .. } = &attempt.job.work else { return Ok(Worked::default()) };
+    let Work::Plugin { name, config, allow, env, secrets, .. } = &attempt.job.work else { return Ok(Worked::default()) };
+    let mut granted = wasm::Granted { allow: allow.clone(), env: env.clone(), secrets: Vec::new() };
+    for (name, value) in shell::resolved(secrets)? {
+        granted.secrets.push(value.clone());
+        granted.env.insert(name, value);
+    }
     let plugin = session.plugin(name)?;
     let inputs = attempt.job.inputs.iter().map(|(name, input)| wasm::Place::new(name, input_path(name, input)));
     let outputs = attempt.job.outputs.iter().map(|(name, kind)| wasm::Place::new(name, output_path(name, kind)));
     let job = wasm::Job {
         component: plugin.file,
         digest: plugin.digest,
-        config: Json::Object(config.clone()).to_string(),
+        config: canonical(&Json::Object(config.clone())),
         inputs: inputs.collect(),
         outputs: outputs.collect(),
         part: attempt.job.part.map(|(index, count)| wasm::Part { index, count }),
         dir: room.work(),
+        granted,
         limits: limits(attempt.planned.step.limits.as_ref()),
         seed: seed_of(&attempt.key),
     };

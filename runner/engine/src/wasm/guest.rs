@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use flowrun_core::outcome::{Failure, FailureKind, Stream};
+use flowrun_core::plugin::Capability;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
@@ -19,7 +20,8 @@ use super::fault::Fault;
 use super::files::{self, Budget, Files, FilesView, OverBudget};
 use super::machine::FRAMES;
 use super::still::{self, Clock, ClockView};
-use super::voice::{Lines, Voice, shorten};
+use super::voice::{Lines, Voice};
+use super::wait::{self, WaitView};
 use super::{Job, bytes, command};
 
 /// The most that a step's values may be, as JSON: they are kept in memory and in every record of the run. Bulk belongs in
@@ -42,6 +44,7 @@ pub(super) struct State {
     clock: Clock,
     memory: Memory,
     voice: Arc<Voice>,
+    stop: CancellationToken,
 }
 
 impl WasiView for State {
@@ -84,7 +87,8 @@ impl host::Host for State {
             host::Level::Error => "error: ",
         };
         for line in text.trim_end_matches(['\r', '\n']).split('\n') {
-            self.voice.line(Stream::Log, format!("{prefix}{}", shorten(line.trim_end_matches('\r'))));
+            let line = self.voice.shown(line.trim_end_matches('\r'));
+            self.voice.line(Stream::Log, format!("{prefix}{line}"));
         }
         Ok(())
     }
@@ -109,6 +113,7 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     Step::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
     linker.allow_shadowing(true);
     still::add_to_linker(&mut linker, |state: &mut State| ClockView { clock: &state.clock, table: &mut state.table })?;
+    wait::add_to_linker(&mut linker, |state: &mut State| WaitView { table: &mut state.table, stop: &state.stop })?;
     files::add_to_linker(&mut linker, |state: &mut State| {
         let State { wasi, table, files, .. } = state;
         FilesView { wasi: WasiFilesystemCtxView { ctx: wasi.filesystem(), table }, files }
@@ -147,7 +152,7 @@ impl Guest<'_> {
     }
 
     fn store(&self, out: &Lines, err: &Lines, command: bool) -> Result<Store<State>, Failure> {
-        let clock = Clock::default();
+        let clock = if self.job.granted.has(Capability::Clock) { Clock::real() } else { Clock::still() };
         let state = State {
             wasi: self.world(out, err, command, &clock)?,
             table: files::table(),
@@ -155,6 +160,7 @@ impl Guest<'_> {
             clock,
             memory: Memory { limit: self.job.limits.memory, used: 0, denied: false },
             voice: Arc::clone(&self.voice),
+            stop: self.stop.clone(),
         };
         let mut store = Store::new(self.engine, state);
         store.limiter(|state| &mut state.memory);
@@ -170,9 +176,12 @@ impl Guest<'_> {
         let mut wasi = WasiCtxBuilder::new();
         // This is the guest's own thread: file operations may block it, and are four times as fast so.
         wasi.allow_blocking_current_thread(true);
-        wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
         wasi.stdout(out.clone()).stderr(err.clone());
-        still::still(&mut wasi, clock, self.job.seed);
+        still::time(&mut wasi, clock);
+        self.grant(&mut wasi);
+        if command {
+            wasi.args(&command::arguments(self.job));
+        }
         let mut open = |name: &str, perms| {
             let folder = self.job.dir.join(name);
             let opened = std::fs::create_dir_all(&folder).map_err(wasmtime::Error::new);
@@ -188,6 +197,22 @@ impl Guest<'_> {
         Ok(wasi.build())
     }
 
+    /// What it may do beyond its inputs and outputs.
+    fn grant(&self, wasi: &mut WasiCtxBuilder) {
+        let granted = &self.job.granted;
+        if !granted.has(Capability::Random) {
+            still::randomness(wasi, self.job.seed);
+        }
+        if granted.has(Capability::Environment) {
+            wasi.envs(&granted.env.iter().collect::<Vec<_>>());
+        }
+        let network = granted.has(Capability::Network);
+        wasi.allow_tcp(network).allow_udp(network).allow_ip_name_lookup(network);
+        if network {
+            wasi.inherit_network();
+        }
+    }
+
     fn step(
         &self,
         step: &StepPre<State>,
@@ -195,7 +220,7 @@ impl Guest<'_> {
     ) -> wasmtime::Result<Result<Map<String, Value>, Failure>> {
         let instance = step.instantiate(&mut *store)?;
         let ended = instance.call_run(&mut *store, &self.request())?;
-        Ok(ended.map_err(failure).and_then(|text| values(text.as_bytes(), "the plugin's values")))
+        Ok(ended.map_err(|failure| self.failure(failure)).and_then(|text| values(text.as_bytes(), "the plugin's values")))
     }
 
     fn request(&self) -> types::Request {
@@ -272,17 +297,18 @@ impl Guest<'_> {
             self.voice.remark("  … and those that called it");
         }
     }
-}
 
-/// A step's failure in the words of its kind. The texts are the plugin's.
-fn failure(failure: types::Failure) -> Failure {
-    let message = match failure {
-        types::Failure::BadConfig(error) if error.path.is_empty() => format!("with: {}", shorten(&error.message)),
-        types::Failure::BadConfig(error) => format!("with.{}: {}", shorten(&error.path), shorten(&error.message)),
-        types::Failure::BadInput(message) => format!("bad input: {}", shorten(&message)),
-        types::Failure::Internal(message) => format!("the plugin failed: {}", shorten(&message)),
-    };
-    Failure::new(FailureKind::Step, message)
+    /// A step's failure in the words of its kind. The texts are the plugin's.
+    fn failure(&self, failure: types::Failure) -> Failure {
+        let shown = |text: &str| self.voice.shown(text);
+        let message = match failure {
+            types::Failure::BadConfig(error) if error.path.is_empty() => format!("with: {}", shown(&error.message)),
+            types::Failure::BadConfig(error) => format!("with.{}: {}", shown(&error.path), shown(&error.message)),
+            types::Failure::BadInput(message) => format!("bad input: {}", shown(&message)),
+            types::Failure::Internal(message) => format!("the plugin failed: {}", shown(&message)),
+        };
+        Failure::new(FailureKind::Step, message)
+    }
 }
 
 /// Reads a step's values: a JSON object of at most [`VALUES`] bytes. `what` names the text.

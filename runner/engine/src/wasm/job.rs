@@ -1,8 +1,10 @@
 //! What a step of this kind is: a component, a request, folders, limits.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use flowrun_core::digest::Digest;
+use flowrun_core::plugin::Capability;
 
 /// A named path of a step, on both sides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +59,24 @@ impl Default for Limits {
     }
 }
 
+/// What a step may do beyond reading its inputs and writing its outputs. The default is nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Granted {
+    /// What it was granted.
+    pub allow: BTreeSet<Capability>,
+    /// Variables it sees, where it may have an environment.
+    pub env: BTreeMap<String, String>,
+    /// Those of their values that must not be shown.
+    pub secrets: Vec<String>,
+}
+
+impl Granted {
+    /// Whether this is granted.
+    pub(super) fn has(&self, capability: Capability) -> bool {
+        self.allow.contains(&capability)
+    }
+}
+
 /// One step to run.
 #[derive(Clone, Debug)]
 pub struct Job {
@@ -77,6 +97,8 @@ pub struct Job {
     pub dir: PathBuf,
     /// What it may use.
     pub limits: Limits,
+    /// What else it may do.
+    pub granted: Granted,
     /// What its randomness comes from. Part of the step's key, or a constant.
     pub seed: u64,
 }

@@ -40,6 +40,7 @@ impl Bench {
             part: None,
             dir,
             limits: Limits::default(),
+            granted: Granted::default(),
             seed: 7,
         };
         let host = WasmHost::new(&folder.path().join("compiled")).expect("a host");

@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use crate::process::Mask;
+
 /// A line longer than this many bytes is cut: it is a dump, not something a person reads, and it would sit in memory whole.
 const LINE: usize = 16 << 10;
 
@@ -36,6 +38,7 @@ const BURST: u64 = 5_000;
 pub(super) struct Voice {
     to: Sender<Say>,
     stop: CancellationToken,
+    mask: Mask,
     said: Mutex<Said>,
 }
 
@@ -80,14 +83,23 @@ impl Bucket {
 
 impl Voice {
     /// A voice that may say `lines` lines and as many figures; what goes beyond is counted and dropped.
-    pub(super) fn new(to: Sender<Say>, stop: CancellationToken, lines: u64) -> Arc<Self> {
+    pub(super) fn new(to: Sender<Say>, stop: CancellationToken, lines: u64, mask: Mask) -> Arc<Self> {
         let bucket = Bucket::new(Instant::now());
         let said = Said { limit: lines, left: lines, dropped: 0, bucket, progress_at: None, progress: None };
-        Arc::new(Self { to, stop, said: Mutex::new(said) })
+        Arc::new(Self { to, stop, mask, said: Mutex::new(said) })
     }
 
     fn said(&self) -> MutexGuard<'_, Said> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A text of the guest's as it may be shown: without secrets, and not too long.
+    pub(super) fn shown(&self, text: &str) -> String {
+        if text.len() <= LINE {
+            return self.mask.text(text);
+        }
+        let kept = &text.as_bytes()[..text.len().min(LINE + self.mask.longest())];
+        cut(self.mask.apply(kept, LINE), text.len() - LINE)
     }
 
     /// Says a line, or counts it where there have been too many, or too many just now.
@@ -99,12 +111,12 @@ impl Voice {
 
     /// Records a figure.
     pub(super) fn metric(&self, name: String, value: f64, step: Option<u64>) {
-        self.counted(|| Say::Metric { name: shorten(&name), value, step });
+        self.counted(|| Say::Metric { name: self.shown(&name), value, step });
     }
 
     /// Shows how far the guest is.
     pub(super) fn progress(&self, done: u64, total: u64, what: &str) {
-        let say = Say::Progress { done, total, what: shorten(what) };
+        let say = Say::Progress { done, total, what: self.shown(what) };
         let mut said = self.said();
         if said.progress_at.is_some_and(|at| at.elapsed() < PROGRESS_EVERY) {
             said.progress = Some(say);
@@ -137,7 +149,7 @@ impl Voice {
 
     /// A line of flowrun's own, never dropped.
     pub(super) fn remark(&self, text: &str) {
-        self.send(Say::log(shorten(text)));
+        self.send(Say::log(self.shown(text)));
     }
 
     fn counted(&self, say: impl FnOnce() -> Say) {
@@ -163,13 +175,9 @@ impl Voice {
     }
 }
 
-/// `text`, cut at [`LINE`] bytes.
-pub(super) fn shorten(text: &str) -> String {
-    if text.len() <= LINE {
-        return text.to_owned();
-    }
-    let end = text.floor_char_boundary(LINE);
-    format!("{}… ({} bytes more)", &text[..end], text.len() - end)
+/// A text that was cut, with how much is missing.
+fn cut(kept: String, lost: usize) -> String {
+    format!("{kept}… ({lost} bytes more)")
 }
 
 /// The guest's standard output or error: bytes in, lines out. Clones share the line that is not complete yet.
@@ -180,11 +188,11 @@ pub(super) struct Lines {
     open: Arc<Mutex<Open>>,
 }
 
-/// A line that has not ended yet: its first [`LINE`] bytes, and how many came after them.
+/// A line that has not ended yet: its first [`LINE`] bytes, so many more as a secret may have, and how long it is.
 #[derive(Default)]
 struct Open {
     kept: Vec<u8>,
-    lost: usize,
+    length: usize,
 }
 
 impl Lines {
@@ -196,10 +204,9 @@ impl Lines {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             let (text, ended) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
-            let room = LINE.saturating_sub(open.kept.len());
-            let kept = text.len().min(room);
-            open.kept.extend_from_slice(&text[..kept]);
-            open.lost += text.len() - kept;
+            let room = (LINE + self.voice.mask.longest()).saturating_sub(open.kept.len());
+            open.kept.extend_from_slice(&text[..text.len().min(room)]);
+            open.length += text.len();
             if ended {
                 self.say(&mut open);
             }
@@ -207,12 +214,12 @@ impl Lines {
     }
 
     fn say(&self, open: &mut Open) {
-        let text = String::from_utf8_lossy(&open.kept);
-        let text = text.strip_suffix('\r').unwrap_or(&text);
-        match open.lost {
-            0 => self.voice.line(self.stream, text.to_owned()),
-            lost => self.voice.line(self.stream, format!("{text}… ({lost} bytes more)")),
-        }
+        let text = self.voice.mask.apply(&open.kept, LINE);
+        let text = match open.length.saturating_sub(LINE) {
+            0 => text.strip_suffix('\r').unwrap_or(&text).to_owned(),
+            lost => cut(text, lost),
+        };
+        self.voice.line(self.stream, text);
         *open = Open::default();
     }
 
