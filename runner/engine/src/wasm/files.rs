@@ -390,8 +390,11 @@ impl OutputStream for Counted {
 }
 
 /// How many resources a guest may hold in all. Each is small, but they are ours, not the guest's memory.
+pub(super) const RESOURCES: usize = OPEN_FILES * 40;
+
+/// A table for so many.
 pub(super) fn table() -> ResourceTable {
     let mut table = ResourceTable::new();
-    table.set_max_capacity(OPEN_FILES * 40);
+    table.set_max_capacity(RESOURCES);
     table
 }

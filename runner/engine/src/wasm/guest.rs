@@ -9,16 +9,15 @@ use flowrun_core::plugin::Capability;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
-use wasmtime::{Engine, ResourceLimiter, Store, Trap, UpdateDeadline, WasmBacktrace};
+use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
 use wasmtime_wasi::p2::bindings::sync::CommandPre;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::bindings::flowrun::step::{host, types};
 use super::bindings::{Step, StepPre};
-use super::fault::Fault;
-use super::files::{self, Budget, Files, FilesView, OverBudget};
-use super::machine::FRAMES;
+use super::files::{self, Budget, Files, FilesView};
+use super::machine::TABLE_ENTRIES;
 use super::still::{self, Clock, ClockView};
 use super::voice::{Lines, Voice};
 use super::wait::{self, WaitView};
@@ -27,6 +26,10 @@ use super::{Job, bytes, command};
 /// The most that a step's values may be, as JSON: they are kept in memory and in every record of the run. Bulk belongs in
 /// an output.
 pub(super) const VALUES: usize = 1 << 20;
+
+/// The most bytes that a guest may hand over in one call: what it hands over is copied, and that is our memory. No plugin seen needs a
+/// hundredth of it.
+pub(super) const HANDED: usize = 128 << 20;
 
 /// A component ready to be instantiated.
 pub(super) enum Prepared {
@@ -42,7 +45,7 @@ pub(super) struct State {
     table: ResourceTable,
     files: Files,
     clock: Clock,
-    memory: Memory,
+    pub(super) memory: Memory,
     voice: Arc<Voice>,
     stop: CancellationToken,
 }
@@ -53,28 +56,47 @@ impl WasiView for State {
     }
 }
 
-/// Counts the linear memories of one instance against its limit.
-struct Memory {
-    limit: usize,
+/// Counts the linear memories and the tables of one instance against their limits.
+pub(super) struct Memory {
+    pub(super) limit: usize,
     used: usize,
-    denied: bool,
+    /// What it was denied last.
+    pub(super) denied: Option<Denied>,
+}
+
+/// What a guest wanted more of than it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Denied {
+    Memory,
+    Table,
+}
+
+impl Memory {
+    /// Counts bytes, those of `kind`.
+    fn grow(&mut self, current: usize, desired: usize, kind: Denied) -> bool {
+        let used = self.used.saturating_sub(current).saturating_add(desired);
+        if used > self.limit {
+            self.denied = Some(kind);
+            return false;
+        }
+        self.used = used;
+        true
+    }
 }
 
 impl ResourceLimiter for Memory {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let used = self.used.saturating_sub(current).saturating_add(desired);
-        if used > self.limit {
-            self.denied = true;
-            return Ok(false);
-        }
-        self.used = used;
-        Ok(true)
+        Ok(self.grow(current, desired, Denied::Memory))
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        if desired > TABLE_ENTRIES {
+            self.denied = Some(Denied::Table);
+            return Ok(false);
+        }
         // Table entries are our memory, not the guest's: each is a pointer.
         let size = size_of::<usize>();
-        self.memory_growing(current.saturating_mul(size), desired.saturating_mul(size), None)
+        Ok(self.grow(current.saturating_mul(size), desired.saturating_mul(size), Denied::Memory))
     }
 }
 
@@ -158,12 +180,13 @@ impl Guest<'_> {
             table: files::table(),
             files: Files::new(Budget::new(self.job.limits)),
             clock,
-            memory: Memory { limit: self.job.limits.memory, used: 0, denied: false },
+            memory: Memory { limit: self.job.limits.memory, used: 0, denied: None },
             voice: Arc::clone(&self.voice),
             stop: self.stop.clone(),
         };
         let mut store = Store::new(self.engine, state);
         store.limiter(|state| &mut state.memory);
+        store.set_hostcall_fuel(HANDED);
         store.set_epoch_deadline(1);
         let stop = self.stop.clone();
         store.epoch_deadline_callback(move |_| {
@@ -250,52 +273,6 @@ impl Guest<'_> {
             0 => command::values(self.job),
             code => Err(Failure::new(FailureKind::Step, format!("exited with {code}"))),
         })
-    }
-
-    /// What it means that the guest did not return.
-    fn explain(&self, error: wasmtime::Error, store: &Store<State>) -> Failure {
-        if self.stop.is_cancelled() {
-            return super::stopped();
-        }
-        if let Some(over) = error.downcast_ref::<OverBudget>() {
-            return Failure::new(FailureKind::Step, over.to_string()).hint(over.hint());
-        }
-        if let Some(fault) = error.downcast_ref::<Fault>() {
-            return Failure::new(FailureKind::Infrastructure, fault.to_string()).hint(fault.hint());
-        }
-        self.backtrace(&error);
-        let memory = &store.data().memory;
-        if memory.denied {
-            let message = format!("ran out of memory: it wanted more than {}", bytes(memory.limit as u64));
-            return Failure::new(FailureKind::Step, message).hint("raise `limits.memory`, or give the step less to do");
-        }
-        if let Some(exit) = error.downcast_ref::<I32Exit>() {
-            return Failure::new(FailureKind::Step, format!("exited with {}", exit.0));
-        }
-        match error.downcast_ref::<Trap>() {
-            Some(trap) => {
-                let failure = Failure::new(FailureKind::Step, format!("the plugin crashed: {trap}"));
-                failure.hint("a bug in the plugin; the step's log shows where")
-            }
-            None => Failure::new(FailureKind::Step, format!("the plugin failed: {}", error.root_cause())),
-        }
-    }
-
-    fn backtrace(&self, error: &wasmtime::Error) {
-        let Some(trace) = error.downcast_ref::<WasmBacktrace>() else { return };
-        let frames = trace.frames();
-        if !frames.is_empty() {
-            self.voice.remark("where it was, innermost first:");
-        }
-        for frame in frames {
-            let module = frame.module().name().unwrap_or("?");
-            let function = frame.symbols().first().and_then(|symbol| symbol.name()).or(frame.func_name());
-            let function = function.map_or_else(|| format!("function {}", frame.func_index()), str::to_owned);
-            self.voice.remark(&format!("  {module}: {function}"));
-        }
-        if frames.len() == FRAMES.get() {
-            self.voice.remark("  … and those that called it");
-        }
     }
 
     /// A step's failure in the words of its kind. The texts are the plugin's.

@@ -12,7 +12,8 @@
 //! | `inspect` | what a file is and whether we speak its version |
 //! | `bindings` | the interface `flowrun:step`, generated |
 //! | `job` | what a step is |
-//! | `guest` | one running guest, its limits, what its end means |
+//! | `guest` | one running guest and its limits |
+//! | `end` | what it means that a guest did not return |
 //! | `command` | plain WASI commands as plugins |
 //! | `files`, `still` | a world that stands still: files, clocks, randomness |
 //! | `wait` | waiting that ends with a stop |
@@ -36,6 +37,7 @@
 mod bindings;
 mod command;
 mod compiled;
+mod end;
 mod fault;
 mod files;
 mod guest;
