@@ -87,9 +87,10 @@ impl Guest {
         let said = crate::support::said(command.output().expect("flowrun starts"));
         let events: Vec<Json> = said.stdout.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         let ended = Ended { code: said.code, events };
-        let neighbour = ended.events.iter().any(|event| {
-            event["step"] == "neighbour" && (event["event"] == "finished" || event["event"] == "cached")
-        });
+        let neighbour = ended
+            .events
+            .iter()
+            .any(|event| event["step"] == "neighbour" && (event["event"] == "finished" || event["event"] == "cached"));
         assert!(neighbour, "the neighbour did not end well:\n{}\n{}", said.stdout, said.stderr);
         assert!(ended.event("run-finished").is_some(), "the run did not end:\n{}\n{}", said.stdout, said.stderr);
         ended

@@ -18,8 +18,8 @@ use super::look::{Origin, StepResult, store_failure};
 use super::room::{Room, blocking};
 use super::session::Session;
 use super::{plugin, shard, shell};
-use crate::store::Sandbox;
 use crate::process;
+use crate::store::Sandbox;
 
 /// An attempt to be made.
 pub(crate) struct Attempt {

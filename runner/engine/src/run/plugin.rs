@@ -26,7 +26,9 @@ pub(crate) async fn run(
     say: &Sender<Say>,
     stop: &CancellationToken,
 ) -> Result<Worked, Failure> {
-    let Work::Plugin { name, config, allow, env, secrets, .. } = &attempt.job.work else { return Ok(Worked::default()) };
+    let Work::Plugin { name, config, allow, env, secrets, .. } = &attempt.job.work else {
+        return Ok(Worked::default());
+    };
     let mut granted = wasm::Granted { allow: allow.clone(), env: env.clone(), secrets: Vec::new() };
     for (name, value) in shell::resolved(secrets)? {
         granted.secrets.push(value.clone());
@@ -39,8 +41,8 @@ pub(crate) async fn run(
         component: plugin.file,
         digest: plugin.digest,
         config: canonical(&Json::Object(config.clone())),
-        inputs: inputs.collect(),
-        outputs: outputs.collect(),
+        inputs: by_name(inputs),
+        outputs: by_name(outputs),
         part: attempt.job.part.map(|(index, count)| wasm::Part { index, count }),
         dir: room.work(),
         granted,
@@ -48,6 +50,13 @@ pub(crate) async fn run(
         seed: seed_of(&attempt.key),
     };
     session.wasm()?.run(&job, say, stop).await.map(Worked::from)
+}
+
+/// In the order of names: the one they were written in is in no key.
+fn by_name(places: impl Iterator<Item = wasm::Place>) -> Vec<wasm::Place> {
+    let mut places: Vec<_> = places.collect();
+    places.sort_by(|a, b| a.name.cmp(&b.name));
+    places
 }
 
 /// Randomness of a plugin is a function of its key, so that its outputs are.

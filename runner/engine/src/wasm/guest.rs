@@ -243,7 +243,9 @@ impl Guest<'_> {
     ) -> wasmtime::Result<Result<Map<String, Value>, Failure>> {
         let instance = step.instantiate(&mut *store)?;
         let ended = instance.call_run(&mut *store, &self.request())?;
-        Ok(ended.map_err(|failure| self.failure(failure)).and_then(|text| values(text.as_bytes(), "the plugin's values")))
+        Ok(ended
+            .map_err(|failure| self.failure(failure))
+            .and_then(|text| values(text.as_bytes(), "the plugin's values")))
     }
 
     fn request(&self) -> types::Request {

@@ -20,10 +20,10 @@
 //! | `voice` | what a guest says |
 //!
 //! # What a guest sees
-//! `/in` to read and `/out` to write: the folders `in` and `out` of the job's folder. No environment, arguments, input,
+//! `/in` to read and `/out` to write: the folders `in` and `out` of the job's folder. No environment, no input, no
 //! network; a fixed date, a clock that counts looks, randomness from the job's seed. So what it writes is a function of
-//! the component, the request, the inputs and the seed. Two things are left that it could see and that are in no key:
-//! how much memory it may have, and that a write failed because the disk is full.
+//! the component, the request, the inputs and the seed. One thing is left that it could see and that is in no
+//! key: how much memory it may have. Any other limit ends it, and so does a disk that is full.
 //!
 //! What a step is granted ([`Granted`]) is real: the clock, randomness, variables, the network.
 //!

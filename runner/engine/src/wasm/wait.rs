@@ -142,12 +142,7 @@ impl streams::HostOutputStream for WaitView<'_> {
         streams::HostOutputStream::flush(self.table, stream)
     }
 
-    fn splice(
-        &mut self,
-        to: Resource<DynOutputStream>,
-        from: Resource<DynInputStream>,
-        len: u64,
-    ) -> StreamResult<u64> {
+    fn splice(&mut self, to: Resource<DynOutputStream>, from: Resource<DynInputStream>, len: u64) -> StreamResult<u64> {
         streams::HostOutputStream::splice(self.table, to, from, len)
     }
 
