@@ -12,8 +12,8 @@
 //! | what it may do beyond its inputs and outputs | `allow` | ✓ | | |
 //! | which part of a divided step it does | `part` | ✓ | | |
 //! | the script, rendered | `run` | | ✓ | |
-//! | declared variables, rendered | `env.NAME` | | ✓ | |
-//! | names of secrets, never their values | `secret.NAME` | | ✓ | |
+//! | declared variables, rendered | `env.NAME` | ✓ | ✓ | |
+//! | names of secrets, never their values | `secret.NAME` | ✓ | ✓ | |
 //! | files beside the command | `code.NAME` | | ✓ | |
 //! | the programs it may call, by content | `tool.NAME` | | ✓ | |
 //! | the system whose libraries it uses | `system` | | ✓ | |
@@ -34,7 +34,7 @@
 //! Never in it: step names, absolute paths, times, run ids, `resources`, `retry`, `timeout`, `needs`, `help`: they do not change
 //! what is made. A plugin sees no platform: its component, configuration and inputs are all there is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -42,7 +42,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::artifact::{Artifact, Mode};
 use crate::digest::Digest;
-use crate::plugin::{self, Fold, Merging};
+use crate::plugin::{self, Capability, Fold, Merging};
 
 /// Changes when the meaning of leaves changes, so that no old entry is taken for a new one.
 const FORMAT: &str = "1";
@@ -187,6 +187,12 @@ pub enum Work {
         digest: Digest,
         /// `with`, rendered.
         config: Map<String, Json>,
+        /// What it may do beyond its inputs and outputs.
+        allow: BTreeSet<Capability>,
+        /// Declared variables, rendered.
+        env: BTreeMap<String, String>,
+        /// Variable to the name of the secret it takes.
+        secrets: BTreeMap<String, String>,
     },
     /// A process.
     Process {
@@ -287,17 +293,20 @@ impl Job {
 impl Work {
     fn leaves(&self, manifest: &mut Manifest) {
         match self {
-            Self::Plugin { digest, config, .. } => {
+            Self::Plugin { digest, config, allow, env, secrets, .. } => {
                 manifest.text("kind", "plugin");
                 manifest.text("plugin", digest.to_string());
                 json_leaves(manifest, "with", config);
+                if !allow.is_empty() {
+                    manifest.text("allow", allow.iter().map(|one| one.name()).collect::<Vec<_>>().join(" "));
+                }
+                variables(manifest, env, secrets);
             }
             Self::Process { script, env, secrets, code, python, tools, system, network, sandbox, platform } => {
                 manifest.text("kind", "process");
                 manifest.text("run", script.as_str());
                 manifest.text("platform", platform.as_str());
-                env.iter().for_each(|(name, value)| manifest.text(format!("env.{name}"), value.as_str()));
-                secrets.iter().for_each(|(name, from)| manifest.text(format!("secret.{name}"), from.as_str()));
+                variables(manifest, env, secrets);
                 code.iter().for_each(|(name, artifact)| manifest.content(format!("code.{name}"), *artifact));
                 tools.iter().for_each(|(name, artifact)| manifest.content(format!("tool.{name}"), *artifact));
                 // Said only where they are not as they are everywhere else, so that what is new here changes no old key.
@@ -337,6 +346,11 @@ impl Work {
             }
         }
     }
+}
+
+fn variables(manifest: &mut Manifest, env: &BTreeMap<String, String>, secrets: &BTreeMap<String, String>) {
+    env.iter().for_each(|(name, value)| manifest.text(format!("env.{name}"), value.as_str()));
+    secrets.iter().for_each(|(name, from)| manifest.text(format!("secret.{name}"), from.as_str()));
 }
 
 fn json_leaves(manifest: &mut Manifest, prefix: &str, config: &Map<String, Json>) {
@@ -459,10 +473,38 @@ mod tests {
             canonical(&json!({"b": {"d": 1, "c": [2]}, "a": 0})),
             canonical(&json!({"a": 0, "b": {"c": [2], "d": 1}}))
         );
-        let a = Work::Plugin { name: "x@1".into(), digest: Digest::of(b"p"), config: Map::new() };
-        let b = Work::Plugin { name: "./x.wasm".into(), digest: Digest::of(b"p"), config: Map::new() };
         let key = |work| Job { work, ..process() }.manifest().key();
-        assert_eq!(key(a), key(b));
+        assert_eq!(key(plugin("x@1", &[])), key(plugin("./x.wasm", &[])));
+    }
+
+    fn plugin(name: &str, allow: &[Capability]) -> Work {
+        Work::Plugin {
+            name: name.into(),
+            digest: Digest::of(b"p"),
+            config: Map::new(),
+            allow: allow.iter().copied().collect(),
+            env: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn what_a_plugin_may_do_is_a_leaf_where_it_is_something() {
+        let manifest = |allow: &[Capability]| Job { work: plugin("x@1", allow), ..process() }.manifest();
+        assert!(!manifest(&[]).leaves().contains_key("allow"), "what is new here changes no old key");
+        let asked = [Capability::Random, Capability::Clock];
+        let changes = manifest(&asked).differences(&manifest(&[]));
+        assert_eq!(changes.iter().map(|change| change.leaf.as_str()).collect::<Vec<_>>(), ["allow"]);
+        assert_eq!(changes[0].new, Some(Leaf::Text("clock random".into())));
+        let turned = [Capability::Clock, Capability::Random];
+        assert_eq!(manifest(&asked).key(), manifest(&turned).key(), "the order is noise");
+        let mut work = plugin("x@1", &[Capability::Environment]);
+        let Work::Plugin { env, secrets, .. } = &mut work else { unreachable!("it is one") };
+        env.insert("A".into(), "1".into());
+        secrets.insert("TOKEN".into(), "HF_TOKEN".into());
+        let seen = Job { work, ..process() }.manifest();
+        assert_eq!(seen.leaves().get("env.A"), Some(&Leaf::Text("1".into())));
+        assert_eq!(seen.leaves().get("secret.TOKEN"), Some(&Leaf::Text("HF_TOKEN".into())));
     }
 
     #[test]

@@ -20,6 +20,10 @@ use crate::lang::{Program, is_fan_out, units};
 use crate::outcome::FailureKind;
 use crate::schedule::{Need, NodeId, RetryPolicy, Spec};
 
+/// The longest that a plugin may take where its step does not say: a stranger's endless loop ends the same day, and no plugin seen needs a
+/// tenth of it.
+const PLUGIN_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+
 /// A step of the plan.
 #[derive(Clone, Debug)]
 pub struct Planned {
@@ -105,9 +109,10 @@ impl Planned {
         }
     }
 
-    /// The longest one attempt may take.
+    /// The longest one attempt may take; a plugin's is never without an end.
     pub fn timeout(&self) -> Option<Duration> {
-        self.step.timeout.as_deref().and_then(units::duration)
+        let written = self.step.timeout.as_deref().and_then(units::duration);
+        written.or(self.step.uses.is_some().then_some(PLUGIN_TIMEOUT))
     }
 
     /// When a failed attempt is followed by another.

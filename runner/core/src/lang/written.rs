@@ -233,7 +233,7 @@ pub struct Step {
     /// How often and when to try again.
     #[serde(default)]
     pub retry: Option<Retry>,
-    /// The longest one attempt may take: `90s`, `20m`, `2h`.
+    /// The longest one attempt may take: `90s`, `20m`, `2h`. A plugin has `1h` where it is not given; other steps may take as long as they do.
     #[serde(default)]
     pub timeout: Option<String>,
     /// Whether the run goes on, and ends well, when this step fails; what reads its outputs is skipped.

@@ -32,12 +32,12 @@ impl Mask {
     }
 
     /// The length of the longest text to mask: who cuts a line must keep so much behind the cut.
-    pub(super) fn longest(&self) -> usize {
+    pub(crate) fn longest(&self) -> usize {
         self.longest
     }
 
     /// The first `limit` bytes of `raw` as text, with every secret that begins in them masked; overlapping ones as one.
-    pub(super) fn apply(&self, raw: &[u8], limit: usize) -> String {
+    pub(crate) fn apply(&self, raw: &[u8], limit: usize) -> String {
         if self.secrets.is_empty() {
             return String::from_utf8_lossy(&raw[..boundary(raw, limit)]).into_owned();
         }

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flowrun_core::key::{Content, Job, Work, canonical};
+use flowrun_core::key::{Content, Job, Work};
 use flowrun_core::outcome::{Failure, FailureKind, Say};
-use flowrun_core::plan::{Planned, input_path, output_path};
+use flowrun_core::plan::Planned;
 use serde_json::{Map, Value as Json};
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 use super::look::{Origin, StepResult, store_failure};
 use super::room::{Room, blocking};
 use super::session::Session;
-use super::{shard, shell};
+use super::{plugin, shard, shell};
+use crate::process;
 use crate::store::Sandbox;
-use crate::{process, wasm};
 
 /// An attempt to be made.
 pub(crate) struct Attempt {
@@ -163,25 +163,7 @@ async fn work(
     stop: &CancellationToken,
 ) -> Result<Worked, Failure> {
     match &attempt.job.work {
-        Work::Plugin { name, config, .. } => {
-            let plugin = session.plugin(name)?;
-            let inputs = attempt.job.inputs.iter().map(|(name, input)| wasm::Place::new(name, input_path(name, input)));
-            let outputs =
-                attempt.job.outputs.iter().map(|(name, kind)| wasm::Place::new(name, output_path(name, kind)));
-            let job = wasm::Job {
-                component: plugin.file,
-                digest: plugin.digest,
-                // As the key has it: an order of keys that is in no key must not be seen.
-                config: canonical(&Json::Object(config.clone())),
-                inputs: inputs.collect(),
-                outputs: outputs.collect(),
-                part: attempt.job.part.map(|(index, count)| wasm::Part { index, count }),
-                dir: room.work(),
-                limits: wasm::Limits::default(),
-                seed: seed_of(&attempt.key),
-            };
-            session.wasm()?.run(&job, say, stop).await.map(Worked::from)
-        }
+        Work::Plugin { .. } => plugin::run(session, attempt, room, say, stop).await,
         Work::Process { .. } => shell::run(session, attempt, room, say, stop).await,
         Work::Onnx { settings, .. } => {
             super::detector::run(session, attempt, settings, room, say, stop).await.map(Worked::from)
@@ -190,11 +172,6 @@ async fn work(
         Work::Gather { .. } => Ok(Worked::default()),
         Work::Gate { message } => Err(Failure::new(FailureKind::Step, message.clone())),
     }
-}
-
-/// Randomness of a plugin is a function of its key, so that its outputs are.
-fn seed_of(key: &flowrun_core::digest::Digest) -> u64 {
-    key.as_bytes().iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte))
 }
 
 /// The values that were promised, and no others.

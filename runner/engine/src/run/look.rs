@@ -2,7 +2,7 @@
 //!
 //! Runs on a blocking thread: it hashes sources. Decides nothing about order and starts nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use flowrun_core::lang::reference::{Reference, Target};
 use flowrun_core::lang::written::Switch;
 use flowrun_core::outcome::{Failure, FailureKind};
 use flowrun_core::plan::{self, Instance, Planned};
+use flowrun_core::plugin::Capability;
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
 
@@ -173,7 +174,14 @@ impl Session {
             let config = expr::render_json(&Json::Object(step.with.clone()), context).map_err(bad_template)?;
             let config = config.as_object().cloned().unwrap_or_default();
             self.fits(name, &config)?;
-            return Ok(Work::Plugin { name: name.clone(), digest: self.plugin(name)?.digest, config });
+            let allow: BTreeSet<Capability> = step.allow.iter().copied().collect();
+            // `defaults` may put an `env` on every step; it reaches a plugin that may have one.
+            let (env, secrets) = match allow.contains(&Capability::Environment) {
+                true => plan::environment(step, context).map_err(bad_template)?,
+                false => Default::default(),
+            };
+            let digest = self.plugin(name)?.digest;
+            return Ok(Work::Plugin { name: name.clone(), digest, config, allow, env, secrets });
         }
         if step.onnx.is_some() {
             let settings = plan::onnx_settings(step, context).map_err(bad_template)?;

@@ -9,6 +9,7 @@ mod driver;
 mod execute;
 mod explain;
 mod look;
+mod plugin;
 mod publish;
 mod refused;
 mod resume;

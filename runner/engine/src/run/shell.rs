@@ -91,6 +91,15 @@ async fn environment(
     python::environment(&session.cache, &lock, say).await.map(Some)
 }
 
+/// Secrets taken from flowrun's own environment: variable to value.
+pub(crate) fn resolved(secrets: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Failure> {
+    let taken = |(name, from): (&String, &String)| match std::env::var(from) {
+        Ok(value) => Ok((name.clone(), value)),
+        Err(_) => Err(no_secret(from)),
+    };
+    secrets.iter().map(taken).collect()
+}
+
 struct Shell<'a> {
     session: &'a Session,
     attempt: &'a Attempt,
@@ -106,12 +115,9 @@ impl Shell<'_> {
         };
         let mut all = self.base(*sandbox)?;
         all.extend(env.clone());
-        let mut hidden = Vec::new();
-        for (name, from) in secrets {
-            let value = std::env::var(from).map_err(|_| no_secret(from))?;
-            hidden.push(value.clone());
-            all.insert(name.clone(), value);
-        }
+        let secrets = resolved(secrets)?;
+        let hidden = secrets.values().cloned().collect();
+        all.extend(secrets);
         Ok(process::Command {
             argv: ["sh", "-eu", "-c", script].map(Into::into).to_vec(),
             dir: self.room.work(),

@@ -1,14 +1,17 @@
 //! A plain WASI command as a plugin: how it is told what to do, and how it answers.
 //!
 //! It is given no arguments, no environment and no input. `/step/request.json` holds `{"config": {…}, "inputs":
-//! {"NAME": "/in/…"}, "outputs": {"NAME": "/out/…"}, "part": null}`; `part` is `{"index": 0, "count": 16}` where the step is sharded. It does its work and may leave its values, a JSON object, in
-//! `/out/values.json`, which is taken away before its outputs are looked at. It succeeds by ending with 0.
+//! {"NAME": "/in/…"}, "outputs": {"NAME": "/out/…"}, "part": null}`; `part` is `{"index": 0, "count": 16}` where the step is sharded. The
+//! same is in its arguments: `--with.KEY=VALUE`, `--input.NAME=/in/…`, `--output.NAME=/out/…`. It does its work and may leave its values, a
+//! JSON object, in `/out/values.json`, which is taken away before its outputs are looked at. It succeeds by ending with 0.
 //!
 //! So any language with a WASI target makes a plugin, without knowing of components or WIT.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
 
+use flowrun_core::key::canonical;
 use flowrun_core::outcome::{Failure, FailureKind};
 use serde_json::{Map, Value, json};
 
@@ -19,6 +22,9 @@ pub(super) const FOLDER: &str = "step";
 
 /// Where a command may leave its values, under the job's folder.
 const VALUES: &str = "out/values.json";
+
+/// What every command is called, its first argument. What it is called in the pipeline is in no key, so it cannot see that.
+const NAME: &str = "plugin";
 
 /// The request's folder, gone when the command has ended.
 pub(super) struct Request<'a>(&'a Job);
@@ -49,6 +55,18 @@ pub(super) fn request(job: &Job) -> Result<Request<'_>, Failure> {
     Ok(Request(job))
 }
 
+/// The request as arguments. Texts are as they are, everything else is JSON.
+pub(super) fn arguments(job: &Job) -> Vec<String> {
+    let config: BTreeMap<String, Value> = serde_json::from_str(&job.config).unwrap_or_default();
+    let text = |value: &Value| value.as_str().map_or_else(|| canonical(value), str::to_owned);
+    let with = config.iter().map(|(name, value)| format!("--with.{name}={}", text(value)));
+    let places = |kind: &'static str, places: &[Place]| -> Vec<String> {
+        places.iter().map(|place| format!("--{kind}.{}={}", place.name, place.guest())).collect()
+    };
+    let given = with.chain(places("input", &job.inputs)).chain(places("output", &job.outputs));
+    std::iter::once(NAME.to_owned()).chain(given).collect()
+}
+
 /// Takes the values that the command left, if any.
 pub(super) fn values(job: &Job) -> Result<Map<String, Value>, Failure> {
     let path = job.dir.join(VALUES);
@@ -65,4 +83,37 @@ pub(super) fn values(job: &Job) -> Result<Map<String, Value>, Failure> {
 
 fn broken(error: &io::Error) -> Failure {
     Failure::new(FailureKind::Infrastructure, format!("cannot talk to the command through its folder: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Granted, Limits};
+    use super::*;
+    use flowrun_core::digest::Digest;
+
+    #[test]
+    fn arguments_are_the_request_and_their_order_is_that_of_their_names() {
+        let job = Job {
+            component: "p.wasm".into(),
+            digest: Digest::of(b""),
+            config: r#"{"to": "a b", "list": [1, "x"], "deep": {"z": 1, "a": null}, "on": true}"#.into(),
+            inputs: vec![Place::new("dataset", "in/dataset")],
+            outputs: vec![Place::new("report", "out/report.txt")],
+            part: None,
+            dir: "/nowhere".into(),
+            limits: Limits::default(),
+            granted: Granted::default(),
+            seed: 0,
+        };
+        let wanted = [
+            "plugin",
+            r#"--with.deep={"a":null,"z":1}"#,
+            r#"--with.list=[1,"x"]"#,
+            "--with.on=true",
+            "--with.to=a b",
+            "--input.dataset=/in/dataset",
+            "--output.report=/out/report.txt",
+        ];
+        assert_eq!(arguments(&job), wanted);
+    }
 }

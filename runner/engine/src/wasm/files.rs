@@ -32,6 +32,7 @@ use wasmtime_wasi::p2::{
     DynInputStream, DynOutputStream, FsError, FsResult, IoError, OutputStream, Pollable, StreamError, StreamResult,
 };
 
+use super::Limits;
 use super::fault::{Fault, Sound, of_stream};
 use super::still::DATE;
 
@@ -39,13 +40,9 @@ use super::still::DATE;
 /// running steps share; a guest that forgets to close finds out here.
 const OPEN_FILES: usize = 100;
 
-/// How many files and folders a step may create. A data set of pictures has thousands; past a million a file system's
-/// inodes and every later walk over the outputs suffer.
-const FILES: u64 = 1_000_000;
-
 /// What a step may still write.
 pub(super) struct Budget {
-    limit: u64,
+    limits: Limits,
     bytes: AtomicU64,
     files: AtomicU64,
 }
@@ -57,22 +54,32 @@ pub(super) enum OverBudget {
     #[error("it wrote more than {} to its outputs", super::bytes(*.0))]
     Bytes(u64),
     /// Too many files.
-    #[error("it created more than {FILES} files")]
-    Files,
+    #[error("it made more than {0} files and folders")]
+    Files(u64),
+}
+
+impl OverBudget {
+    /// What to do about it.
+    pub(super) fn hint(&self) -> &'static str {
+        match self {
+            Self::Bytes(_) => "raise `limits.output` if it is to write that much",
+            Self::Files(_) => "raise `limits.files` if it is to make that many",
+        }
+    }
 }
 
 impl Budget {
-    /// Lets `limit` bytes be written, counting every write, also a second one to the same place.
-    pub(super) fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { limit, bytes: AtomicU64::new(limit), files: AtomicU64::new(FILES) })
+    /// Lets as much be written as `limits` says, counting every write, also a second one to the same place.
+    pub(super) fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self { limits, bytes: AtomicU64::new(limits.output), files: AtomicU64::new(limits.files) })
     }
 
     fn write(&self, bytes: u64) -> Result<(), OverBudget> {
-        take(&self.bytes, bytes).ok_or(OverBudget::Bytes(self.limit))
+        take(&self.bytes, bytes).ok_or(OverBudget::Bytes(self.limits.output))
     }
 
     fn create(&self) -> Result<(), OverBudget> {
-        take(&self.files, 1).ok_or(OverBudget::Files)
+        take(&self.files, 1).ok_or(OverBudget::Files(self.limits.files))
     }
 }
 
@@ -383,8 +390,11 @@ impl OutputStream for Counted {
 }
 
 /// How many resources a guest may hold in all. Each is small, but they are ours, not the guest's memory.
+pub(super) const RESOURCES: usize = OPEN_FILES * 40;
+
+/// A table for so many.
 pub(super) fn table() -> ResourceTable {
     let mut table = ResourceTable::new();
-    table.set_max_capacity(OPEN_FILES * 40);
+    table.set_max_capacity(RESOURCES);
     table
 }

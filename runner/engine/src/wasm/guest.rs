@@ -5,26 +5,31 @@
 use std::sync::Arc;
 
 use flowrun_core::outcome::{Failure, FailureKind, Stream};
+use flowrun_core::plugin::Capability;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
-use wasmtime::{Engine, ResourceLimiter, Store, Trap, UpdateDeadline, WasmBacktrace};
+use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
 use wasmtime_wasi::p2::bindings::sync::CommandPre;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::bindings::flowrun::step::{host, types};
 use super::bindings::{Step, StepPre};
-use super::fault::Fault;
-use super::files::{self, Budget, Files, FilesView, OverBudget};
-use super::machine::FRAMES;
+use super::files::{self, Budget, Files, FilesView};
+use super::machine::TABLE_ENTRIES;
 use super::still::{self, Clock, ClockView};
-use super::voice::{Lines, Voice, shorten};
+use super::voice::{Lines, Voice};
+use super::wait::{self, WaitView};
 use super::{Job, bytes, command};
 
 /// The most that a step's values may be, as JSON: they are kept in memory and in every record of the run. Bulk belongs in
 /// an output.
 pub(super) const VALUES: usize = 1 << 20;
+
+/// The most bytes that a guest may hand over in one call: what it hands over is copied, and that is our memory. No plugin seen needs a
+/// hundredth of it.
+pub(super) const HANDED: usize = 128 << 20;
 
 /// A component ready to be instantiated.
 pub(super) enum Prepared {
@@ -40,8 +45,9 @@ pub(super) struct State {
     table: ResourceTable,
     files: Files,
     clock: Clock,
-    memory: Memory,
+    pub(super) memory: Memory,
     voice: Arc<Voice>,
+    stop: CancellationToken,
 }
 
 impl WasiView for State {
@@ -50,28 +56,47 @@ impl WasiView for State {
     }
 }
 
-/// Counts the linear memories of one instance against its limit.
-struct Memory {
-    limit: usize,
+/// Counts the linear memories and the tables of one instance against their limits.
+pub(super) struct Memory {
+    pub(super) limit: usize,
     used: usize,
-    denied: bool,
+    /// What it was denied last.
+    pub(super) denied: Option<Denied>,
+}
+
+/// What a guest wanted more of than it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Denied {
+    Memory,
+    Table,
+}
+
+impl Memory {
+    /// Counts bytes, those of `kind`.
+    fn grow(&mut self, current: usize, desired: usize, kind: Denied) -> bool {
+        let used = self.used.saturating_sub(current).saturating_add(desired);
+        if used > self.limit {
+            self.denied = Some(kind);
+            return false;
+        }
+        self.used = used;
+        true
+    }
 }
 
 impl ResourceLimiter for Memory {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let used = self.used.saturating_sub(current).saturating_add(desired);
-        if used > self.limit {
-            self.denied = true;
-            return Ok(false);
-        }
-        self.used = used;
-        Ok(true)
+        Ok(self.grow(current, desired, Denied::Memory))
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        if desired > TABLE_ENTRIES {
+            self.denied = Some(Denied::Table);
+            return Ok(false);
+        }
         // Table entries are our memory, not the guest's: each is a pointer.
         let size = size_of::<usize>();
-        self.memory_growing(current.saturating_mul(size), desired.saturating_mul(size), None)
+        Ok(self.grow(current.saturating_mul(size), desired.saturating_mul(size), Denied::Memory))
     }
 }
 
@@ -84,7 +109,8 @@ impl host::Host for State {
             host::Level::Error => "error: ",
         };
         for line in text.trim_end_matches(['\r', '\n']).split('\n') {
-            self.voice.line(Stream::Log, format!("{prefix}{}", shorten(line.trim_end_matches('\r'))));
+            let line = self.voice.shown(line.trim_end_matches('\r'));
+            self.voice.line(Stream::Log, format!("{prefix}{line}"));
         }
         Ok(())
     }
@@ -109,6 +135,7 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     Step::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
     linker.allow_shadowing(true);
     still::add_to_linker(&mut linker, |state: &mut State| ClockView { clock: &state.clock, table: &mut state.table })?;
+    wait::add_to_linker(&mut linker, |state: &mut State| WaitView { table: &mut state.table, stop: &state.stop })?;
     files::add_to_linker(&mut linker, |state: &mut State| {
         let State { wasi, table, files, .. } = state;
         FilesView { wasi: WasiFilesystemCtxView { ctx: wasi.filesystem(), table }, files }
@@ -147,17 +174,19 @@ impl Guest<'_> {
     }
 
     fn store(&self, out: &Lines, err: &Lines, command: bool) -> Result<Store<State>, Failure> {
-        let clock = Clock::default();
+        let clock = if self.job.granted.has(Capability::Clock) { Clock::real() } else { Clock::still() };
         let state = State {
             wasi: self.world(out, err, command, &clock)?,
             table: files::table(),
-            files: Files::new(Budget::new(self.job.limits.output)),
+            files: Files::new(Budget::new(self.job.limits)),
             clock,
-            memory: Memory { limit: self.job.limits.memory, used: 0, denied: false },
+            memory: Memory { limit: self.job.limits.memory, used: 0, denied: None },
             voice: Arc::clone(&self.voice),
+            stop: self.stop.clone(),
         };
         let mut store = Store::new(self.engine, state);
         store.limiter(|state| &mut state.memory);
+        store.set_hostcall_fuel(HANDED);
         store.set_epoch_deadline(1);
         let stop = self.stop.clone();
         store.epoch_deadline_callback(move |_| {
@@ -170,9 +199,12 @@ impl Guest<'_> {
         let mut wasi = WasiCtxBuilder::new();
         // This is the guest's own thread: file operations may block it, and are four times as fast so.
         wasi.allow_blocking_current_thread(true);
-        wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
         wasi.stdout(out.clone()).stderr(err.clone());
-        still::still(&mut wasi, clock, self.job.seed);
+        still::time(&mut wasi, clock);
+        self.grant(&mut wasi);
+        if command {
+            wasi.args(&command::arguments(self.job));
+        }
         let mut open = |name: &str, perms| {
             let folder = self.job.dir.join(name);
             let opened = std::fs::create_dir_all(&folder).map_err(wasmtime::Error::new);
@@ -188,6 +220,22 @@ impl Guest<'_> {
         Ok(wasi.build())
     }
 
+    /// What it may do beyond its inputs and outputs.
+    fn grant(&self, wasi: &mut WasiCtxBuilder) {
+        let granted = &self.job.granted;
+        if !granted.has(Capability::Random) {
+            still::randomness(wasi, self.job.seed);
+        }
+        if granted.has(Capability::Environment) {
+            wasi.envs(&granted.env.iter().collect::<Vec<_>>());
+        }
+        let network = granted.has(Capability::Network);
+        wasi.allow_tcp(network).allow_udp(network).allow_ip_name_lookup(network);
+        if network {
+            wasi.inherit_network();
+        }
+    }
+
     fn step(
         &self,
         step: &StepPre<State>,
@@ -195,7 +243,9 @@ impl Guest<'_> {
     ) -> wasmtime::Result<Result<Map<String, Value>, Failure>> {
         let instance = step.instantiate(&mut *store)?;
         let ended = instance.call_run(&mut *store, &self.request())?;
-        Ok(ended.map_err(failure).and_then(|text| values(text.as_bytes(), "the plugin's values")))
+        Ok(ended
+            .map_err(|failure| self.failure(failure))
+            .and_then(|text| values(text.as_bytes(), "the plugin's values")))
     }
 
     fn request(&self) -> types::Request {
@@ -227,63 +277,17 @@ impl Guest<'_> {
         })
     }
 
-    /// What it means that the guest did not return.
-    fn explain(&self, error: wasmtime::Error, store: &Store<State>) -> Failure {
-        if self.stop.is_cancelled() {
-            return super::stopped();
-        }
-        if let Some(over) = error.downcast_ref::<OverBudget>() {
-            return Failure::new(FailureKind::Step, over.to_string());
-        }
-        if let Some(fault) = error.downcast_ref::<Fault>() {
-            return Failure::new(FailureKind::Infrastructure, fault.to_string()).hint(fault.hint());
-        }
-        self.backtrace(&error);
-        let memory = &store.data().memory;
-        if memory.denied {
-            let message = format!("ran out of memory: it wanted more than {}", bytes(memory.limit as u64));
-            return Failure::new(FailureKind::Step, message)
-                .hint("raise `resources.memory`, or give the step less to do");
-        }
-        if let Some(exit) = error.downcast_ref::<I32Exit>() {
-            return Failure::new(FailureKind::Step, format!("exited with {}", exit.0));
-        }
-        match error.downcast_ref::<Trap>() {
-            Some(trap) => {
-                let failure = Failure::new(FailureKind::Step, format!("the plugin crashed: {trap}"));
-                failure.hint("a bug in the plugin; the step's log shows where")
-            }
-            None => Failure::new(FailureKind::Step, format!("the plugin failed: {}", error.root_cause())),
-        }
+    /// A step's failure in the words of its kind. The texts are the plugin's.
+    fn failure(&self, failure: types::Failure) -> Failure {
+        let shown = |text: &str| self.voice.shown(text);
+        let message = match failure {
+            types::Failure::BadConfig(error) if error.path.is_empty() => format!("with: {}", shown(&error.message)),
+            types::Failure::BadConfig(error) => format!("with.{}: {}", shown(&error.path), shown(&error.message)),
+            types::Failure::BadInput(message) => format!("bad input: {}", shown(&message)),
+            types::Failure::Internal(message) => format!("the plugin failed: {}", shown(&message)),
+        };
+        Failure::new(FailureKind::Step, message)
     }
-
-    fn backtrace(&self, error: &wasmtime::Error) {
-        let Some(trace) = error.downcast_ref::<WasmBacktrace>() else { return };
-        let frames = trace.frames();
-        if !frames.is_empty() {
-            self.voice.remark("where it was, innermost first:");
-        }
-        for frame in frames {
-            let module = frame.module().name().unwrap_or("?");
-            let function = frame.symbols().first().and_then(|symbol| symbol.name()).or(frame.func_name());
-            let function = function.map_or_else(|| format!("function {}", frame.func_index()), str::to_owned);
-            self.voice.remark(&format!("  {module}: {function}"));
-        }
-        if frames.len() == FRAMES.get() {
-            self.voice.remark("  … and those that called it");
-        }
-    }
-}
-
-/// A step's failure in the words of its kind. The texts are the plugin's.
-fn failure(failure: types::Failure) -> Failure {
-    let message = match failure {
-        types::Failure::BadConfig(error) if error.path.is_empty() => format!("with: {}", shorten(&error.message)),
-        types::Failure::BadConfig(error) => format!("with.{}: {}", shorten(&error.path), shorten(&error.message)),
-        types::Failure::BadInput(message) => format!("bad input: {}", shorten(&message)),
-        types::Failure::Internal(message) => format!("the plugin failed: {}", shorten(&message)),
-    };
-    Failure::new(FailureKind::Step, message)
 }
 
 /// Reads a step's values: a JSON object of at most [`VALUES`] bytes. `what` names the text.

@@ -1,12 +1,14 @@
 //! What a file is, before any of it runs: a plugin of a version we speak, a plain command, or why it is neither.
 //!
-//! The first eight bytes tell a component from other things; a component's imports and exports tell the rest. Every
-//! refusal says who can remedy it.
+//! The first eight bytes tell a component from other things; a component's imports and exports, read from its sections,
+//! tell the rest. Nothing is compiled for that, so what is damaged or not ours is refused at once. Every refusal says who
+//! can remedy it.
 
 use flowrun_core::outcome::{Failure, FailureKind};
+use wasmparser::{BinaryReaderError, ComponentExternalKind, Parser, Payload};
 use wasmtime::Engine;
+use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, types};
 
 /// The version of `flowrun:step` that this host speaks: `runner/../plugins/wit/v1`.
 const OURS: Version = Version { major: 1, minor: 0 };
@@ -43,8 +45,23 @@ fn refuse(message: impl Into<String>, hint: impl Into<String>) -> Failure {
 const COMPONENT: &str = "a plugin is a component: build it with `cargo build --target wasm32-wasip2`, `componentize-py`, \
                          `jco componentize`, or turn a core module into one with `wasm-tools component new`";
 
-/// Checks that `bytes` begin as a component does.
-pub(super) fn header(bytes: &[u8]) -> Result<(), Failure> {
+/// Checks that `bytes` are a component that can be run here, or says why they cannot.
+pub(super) fn check(bytes: &[u8]) -> Result<(), Failure> {
+    header(bytes)?;
+    let outline = Outline::read(bytes).map_err(|error| unusable(&error.to_string()))?;
+    imports(&outline)?;
+    outline.kind().map(drop)
+}
+
+/// Why a component that cannot be compiled cannot.
+pub(super) fn unusable(error: &str) -> Failure {
+    refuse(
+        format!("the plugin cannot be compiled: {error}"),
+        "it is damaged, or needs a feature of WebAssembly that this flowrun does not have",
+    )
+}
+
+fn header(bytes: &[u8]) -> Result<(), Failure> {
     match bytes {
         [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
         [0, b'a', b's', b'm', _, _, 0, 0, ..] => {
@@ -58,39 +75,78 @@ pub(super) fn header(bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
-/// Tells how to run `component`, or why it cannot be run.
-pub(super) fn kind(engine: &Engine, component: &Component) -> Result<Kind, Failure> {
+/// What a component wants and gives: names and kinds, in the order of the file. What is inside it has names of its own.
+struct Outline<'a> {
+    imports: Vec<(&'a str, ComponentExternalKind)>,
+    exports: Vec<(&'a str, ComponentExternalKind)>,
+}
+
+impl<'a> Outline<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Self, BinaryReaderError> {
+        let mut outline = Self { imports: Vec::new(), exports: Vec::new() };
+        let mut depth = 0_usize;
+        for payload in Parser::new(0).parse_all(bytes) {
+            match payload? {
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::ComponentImportSection(section) if depth == 0 => {
+                    for import in section {
+                        let import = import?;
+                        outline.imports.push((import.name.name, import.ty.kind()));
+                    }
+                }
+                Payload::ComponentExportSection(section) if depth == 0 => {
+                    for export in section {
+                        let export = export?;
+                        outline.exports.push((export.name.name, export.kind));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(outline)
+    }
+
+    fn kind(&self) -> Result<Kind, Failure> {
+        let mut exports = self.exports.iter();
+        let found = exports.find_map(|(name, kind)| self.exported(name, *kind));
+        found.unwrap_or_else(|| {
+            Err(refuse(
+                "the component is not a flowrun plugin: it exports neither `run` of `flowrun:step` nor `wasi:cli/run`",
+                "build it against the world `flowrun:step/step`, or as a program with a `main`",
+            ))
+        })
+    }
+
+    fn exported(&self, name: &str, kind: ComponentExternalKind) -> Option<Result<Kind, Failure>> {
+        if name == "run" && kind == ComponentExternalKind::Func && self.speaks() {
+            return Some(Ok(Kind::Step));
+        }
+        match name.split_once('@') {
+            Some(("wasi:cli/run", version)) if version.starts_with("0.2.") => Some(Ok(Kind::Command)),
+            Some(("wasi:cli/run", version)) => Some(Err(wasi(version))),
+            _ => None,
+        }
+    }
+
+    /// Whether it imports anything of `flowrun:step`: a step always does, `run` takes types from there.
+    fn speaks(&self) -> bool {
+        self.imports.iter().any(|(name, _)| name.starts_with("flowrun:step/"))
+    }
+}
+
+/// How to run a compiled component, which was checked before it was compiled.
+pub(super) fn kind(engine: &Engine, component: &Component) -> Kind {
     let ty = component.component_type();
-    imports(engine, &ty)?;
-    let mut exports = ty.exports(engine);
-    let found = exports.find_map(|(name, item)| exported(engine, &ty, name, &item.ty));
-    found.unwrap_or_else(|| {
-        Err(refuse(
-            "the component is not a flowrun plugin: it exports neither `run` of `flowrun:step` nor `wasi:cli/run`",
-            "build it against the world `flowrun:step/step`, or as a program with a `main`",
-        ))
-    })
+    let speaks = ty.imports(engine).any(|(name, _)| name.starts_with("flowrun:step/"));
+    let run = ty.get_export(engine, "run");
+    let step = speaks && run.is_some_and(|run| matches!(run.ty, ComponentItem::ComponentFunc(_)));
+    if step { Kind::Step } else { Kind::Command }
 }
 
-fn exported(engine: &Engine, ty: &types::Component, name: &str, item: &ComponentItem) -> Option<Result<Kind, Failure>> {
-    if name == "run" && matches!(item, ComponentItem::ComponentFunc(_)) && speaks(engine, ty) {
-        return Some(Ok(Kind::Step));
-    }
-    match name.split_once('@') {
-        Some(("wasi:cli/run", version)) if version.starts_with("0.2.") => Some(Ok(Kind::Command)),
-        Some(("wasi:cli/run", version)) => Some(Err(wasi(version))),
-        _ => None,
-    }
-}
-
-/// Whether the component imports anything of `flowrun:step`: a step always does, `run` takes types from there.
-fn speaks(engine: &Engine, ty: &types::Component) -> bool {
-    ty.imports(engine).any(|(name, _)| name.starts_with("flowrun:step/"))
-}
-
-fn imports(engine: &Engine, ty: &types::Component) -> Result<(), Failure> {
-    for (name, item) in ty.imports(engine) {
-        if matches!(item.ty, ComponentItem::Type(_)) {
+fn imports(outline: &Outline<'_>) -> Result<(), Failure> {
+    for (name, kind) in &outline.imports {
+        if *kind == ComponentExternalKind::Type {
             continue; // a name for a type of an interface, which is imported too
         }
         let (interface, version) = name.split_once('@').unwrap_or((name, ""));
@@ -160,5 +216,27 @@ mod tests {
         assert!(header(b"\0asm\x0e\0\x01\0").is_err_and(|failure| failure.message.contains("version")));
         assert!(header(b"\x7fELF").is_err_and(|failure| failure.message.contains("not WebAssembly")));
         assert!(header(b"").is_err());
+    }
+
+    #[test]
+    fn what_is_cut_short_is_refused_wherever_it_is_cut() {
+        let whole = include_bytes!("testdata/probe.wasm");
+        assert_eq!(check(whole), Ok(()));
+        let end = whole.len();
+        for cut in [8, 9, 100, end / 2, end - 1] {
+            assert!(check(&whole[..cut]).is_err(), "cut at {cut}");
+        }
+        let mut damaged = whole.to_vec();
+        damaged[8..64].fill(0xff);
+        assert!(check(&damaged).is_err_and(|failure| failure.message.contains("cannot be compiled")));
+    }
+
+    #[test]
+    fn names_inside_a_nested_component_are_its_own() {
+        let nested = wat::parse_str(
+            r#"(component (component (import "wasi:http/types@0.2.0" (instance))) (core module (import "a" "b" (func))))"#,
+        );
+        let failure = check(&nested.expect("WAT")).expect_err("it is no plugin");
+        assert!(failure.message.contains("not a flowrun plugin"), "{failure:?}");
     }
 }

@@ -1,8 +1,10 @@
 //! What a step of this kind is: a component, a request, folders, limits.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use flowrun_core::digest::Digest;
+use flowrun_core::plugin::Capability;
 
 /// A named path of a step, on both sides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,16 +43,37 @@ pub struct Limits {
     pub memory: usize,
     /// Bytes written to the outputs, every write counted.
     pub output: u64,
+    /// Files and folders made.
+    pub files: u64,
     /// Lines of log, and as many figures.
     pub lines: u64,
 }
 
 impl Default for Limits {
     /// 2 GiB of memory (room for every picture step seen, and two of them on an ordinary laptop), 8 GiB of outputs (a
-    /// mistake in a loop is found before the disk is full), 100,000 lines (more than anyone reads, less than a record
-    /// that is slow to open).
+    /// mistake in a loop is found before the disk is full), a million files (a data set of pictures has thousands; past
+    /// a million a file system's inodes and every later walk over the outputs suffer), 100,000 lines (more than anyone
+    /// reads, less than a record that is slow to open).
     fn default() -> Self {
-        Self { memory: 2 << 30, output: 8 << 30, lines: 100_000 }
+        Self { memory: 2 << 30, output: 8 << 30, files: 1_000_000, lines: 100_000 }
+    }
+}
+
+/// What a step may do beyond reading its inputs and writing its outputs. The default is nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Granted {
+    /// What it was granted.
+    pub allow: BTreeSet<Capability>,
+    /// Variables it sees, where it may have an environment.
+    pub env: BTreeMap<String, String>,
+    /// Those of their values that must not be shown.
+    pub secrets: Vec<String>,
+}
+
+impl Granted {
+    /// Whether this is granted.
+    pub(super) fn has(&self, capability: Capability) -> bool {
+        self.allow.contains(&capability)
     }
 }
 
@@ -74,6 +97,8 @@ pub struct Job {
     pub dir: PathBuf,
     /// What it may use.
     pub limits: Limits,
+    /// What else it may do.
+    pub granted: Granted,
     /// What its randomness comes from. Part of the step's key, or a constant.
     pub seed: u64,
 }

@@ -64,7 +64,7 @@ impl Loader {
     }
 
     fn link(&self, component: &Component) -> Result<Prepared, Failure> {
-        let kind = inspect::kind(&self.engine, component)?;
+        let kind = inspect::kind(&self.engine, component);
         let linked = self.linker.instantiate_pre(component).and_then(|pre| match kind {
             inspect::Kind::Step => StepPre::new(pre).map(Prepared::Step),
             inspect::Kind::Command => CommandPre::new(pre).map(Prepared::Command),
@@ -77,14 +77,12 @@ impl Loader {
 
     fn compile(&self) -> Result<Component, Failure> {
         let bytes = self.read()?;
-        inspect::header(&bytes)?;
+        inspect::check(&bytes)?;
         if bytes.len() > SLOW {
             self.remark(format!("compiling the plugin ({}), this once", super::bytes(bytes.len() as u64)));
         }
-        let component = Component::new(&self.engine, &bytes).map_err(|error| {
-            Failure::new(FailureKind::Step, format!("the plugin cannot be compiled: {error:#}"))
-                .hint("it is damaged, or needs a feature of WebAssembly that this flowrun does not have")
-        })?;
+        let component =
+            Component::new(&self.engine, &bytes).map_err(|error| inspect::unusable(&format!("{error:#}")))?;
         if let Err(error) = self.compiled.store(&self.engine, &self.digest, &component) {
             self.remark(format!("warning: the compiled plugin is not kept: {error}"));
         }

@@ -34,8 +34,9 @@ const CORE_INSTANCES_EACH: u32 = 40;
 const MEMORIES_EACH: u32 = 3;
 const TABLES_EACH: u32 = 40;
 
-/// Entries of one function table. Python's has some twenty thousand; each entry is eight bytes of address space.
-const TABLE_ENTRIES: usize = 200_000;
+/// Entries of one function table. Python's has some twenty thousand; each entry is eight bytes of address space. More is
+/// denied.
+pub(super) const TABLE_ENTRIES: usize = 200_000;
 
 /// The size of the thread's stack that runs a guest.
 pub(super) const THREAD_STACK: usize = WASM_STACK + HOST_STACK;

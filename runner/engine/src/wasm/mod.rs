@@ -12,27 +12,32 @@
 //! | `inspect` | what a file is and whether we speak its version |
 //! | `bindings` | the interface `flowrun:step`, generated |
 //! | `job` | what a step is |
-//! | `guest` | one running guest, its limits, what its end means |
+//! | `guest` | one running guest and its limits |
+//! | `end` | what it means that a guest did not return |
 //! | `command` | plain WASI commands as plugins |
 //! | `files`, `still` | a world that stands still: files, clocks, randomness |
+//! | `wait` | waiting that ends with a stop |
 //! | `voice` | what a guest says |
 //!
 //! # What a guest sees
-//! `/in` to read and `/out` to write: the folders `in` and `out` of the job's folder. No environment, arguments, input,
+//! `/in` to read and `/out` to write: the folders `in` and `out` of the job's folder. No environment, no input, no
 //! network; a fixed date, a clock that counts looks, randomness from the job's seed. So what it writes is a function of
-//! the component, the request, the inputs and the seed. Two things are left that it could see and that are in no key:
-//! how much memory it may have, and that a write failed because the disk is full.
+//! the component, the request, the inputs and the seed. One thing is left that it could see and that is in no
+//! key: how much memory it may have. Any other limit ends it, and so does a disk that is full.
+//!
+//! What a step is granted ([`Granted`]) is real: the clock, randomness, variables, the network.
 //!
 //! # Threads
 //! A guest runs on a thread of its own: as many at once as there are slots, none of them on tokio's workers, however long
-//! they compute. A stop is seen within 10 ms (`machine::TICK`): guests do nothing else that could block, as sleeps are
-//! over at once, files are plain files, and a listener that does not listen is waited for only until the stop.
+//! they compute. A stop is seen within 10 ms (`machine::TICK`) where they compute, and at once where they wait (`wait`):
+//! files are plain files, and a listener that does not listen is waited for only until the stop.
 //!
 //! Knows nothing of the store, of pipelines, or of where plugins are fetched from.
 
 mod bindings;
 mod command;
 mod compiled;
+mod end;
 mod fault;
 mod files;
 mod guest;
@@ -44,6 +49,7 @@ mod still;
 #[cfg(test)]
 mod tests;
 mod voice;
+mod wait;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -60,8 +66,9 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
-pub use self::job::{Job, Limits, Part, Place};
+pub use self::job::{Granted, Job, Limits, Part, Place};
 pub use self::load::{Unread, component_bytes};
+use crate::process::Mask;
 use compiled::Compiled;
 use guest::{Guest, Prepared, State};
 use load::Loader;
@@ -147,7 +154,7 @@ impl WasmHost {
         let body = move || {
             // wasmtime-wasi polls its futures on the runtime of this thread, and would else start one of its own.
             let _runtime = runtime.enter();
-            let voice = Voice::new(say, stop.clone(), job.limits.lines);
+            let voice = Voice::new(say, stop.clone(), job.limits.lines, Mask::new(&job.granted.secrets));
             let guest = Guest { engine: &engine, job: &job, voice, stop };
             let ended = catch_unwind(AssertUnwindSafe(|| guest.run(&prepared)));
             drop((guest, ticking, slot));

@@ -8,12 +8,12 @@
 //! | secure random bytes | blake3's output stream keyed by the seed |
 //! | insecure random bytes, and their seed | the same, from streams of their own |
 //!
-//! So a step's outputs are a function of its key. Knows nothing of files: `files` makes those stand still.
+//! So a step's outputs are a function of its key. A step that was granted the real clock has that, and sleeps. Knows nothing of files: `files` makes those stand still.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand_core::TryRng;
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
@@ -29,18 +29,38 @@ pub(super) const DATE: u64 = 946_684_800;
 const LOOK: u64 = 1_000;
 
 /// The monotonic clock of one guest.
-#[derive(Clone, Default)]
-pub(super) struct Clock(Arc<AtomicU64>);
+#[derive(Clone)]
+pub(super) enum Clock {
+    /// It counts looks.
+    Still(Arc<AtomicU64>),
+    /// It counts from the guest's start, in nanoseconds, as the machine's does.
+    Real(Instant),
+}
 
 impl Clock {
+    pub(super) fn still() -> Self {
+        Self::Still(Arc::default())
+    }
+
+    pub(super) fn real() -> Self {
+        Self::Real(Instant::now())
+    }
+
     fn look(&self) -> u64 {
-        self.0.fetch_add(LOOK, Ordering::Relaxed) + LOOK
+        match self {
+            Self::Still(count) => count.fetch_add(LOOK, Ordering::Relaxed) + LOOK,
+            Self::Real(start) => u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn step(&self) -> u64 {
+        if matches!(self, Self::Still(_)) { LOOK } else { 1 }
     }
 }
 
 impl HostMonotonicClock for Clock {
     fn resolution(&self) -> u64 {
-        LOOK
+        self.step()
     }
 
     fn now(&self) -> u64 {
@@ -92,10 +112,16 @@ impl TryRng for Stream {
     }
 }
 
-/// Gives the guest the date and the randomness of `seed`.
-pub(super) fn still(wasi: &mut WasiCtxBuilder, clock: &Clock, seed: u64) {
-    wasi.wall_clock(Calendar);
+/// Gives the guest a clock: one that stands still with its date, or the machine's.
+pub(super) fn time(wasi: &mut WasiCtxBuilder, clock: &Clock) {
+    if matches!(clock, Clock::Still(_)) {
+        wasi.wall_clock(Calendar);
+    }
     wasi.monotonic_clock(clock.clone());
+}
+
+/// Gives the guest the randomness of `seed`. Without this it has the machine's.
+pub(super) fn randomness(wasi: &mut WasiCtxBuilder, seed: u64) {
     wasi.secure_random(Stream::new("flowrun wasm random v1", seed));
     wasi.insecure_random(Stream::new("flowrun wasm insecure random v1", seed));
     let hash_seed = Stream::new("flowrun wasm insecure seed v1", seed).take();
@@ -128,7 +154,7 @@ impl monotonic_clock::Host for ClockView<'_> {
     }
 
     fn resolution(&mut self) -> wasmtime::Result<u64> {
-        Ok(LOOK)
+        Ok(self.clock.step())
     }
 
     fn subscribe_instant(&mut self, when: u64) -> wasmtime::Result<Resource<DynPollable>> {
@@ -142,7 +168,7 @@ impl monotonic_clock::Host for ClockView<'_> {
     }
 }
 
-/// A sleep: over when it is waited for, and the clock is then where it would be.
+/// A sleep. Where the clock stands still it is over when it is waited for, and the clock is then where it would be.
 struct Sleep {
     clock: Clock,
     until: u64,
@@ -151,7 +177,13 @@ struct Sleep {
 #[wasmtime_wasi::async_trait]
 impl Pollable for Sleep {
     async fn ready(&mut self) {
-        self.clock.0.fetch_max(self.until, Ordering::Relaxed);
+        match &self.clock {
+            Clock::Still(count) => drop(count.fetch_max(self.until, Ordering::Relaxed)),
+            Clock::Real(start) => match start.checked_add(Duration::from_nanos(self.until)) {
+                Some(end) => tokio::time::sleep_until(end.into()).await,
+                None => std::future::pending().await,
+            },
+        }
     }
 }
 
@@ -169,7 +201,7 @@ mod tests {
 
     #[test]
     fn looking_at_the_clock_moves_it() {
-        let clock = Clock::default();
+        let clock = Clock::still();
         assert!(clock.now() < clock.now());
     }
 }

@@ -40,6 +40,7 @@ impl Bench {
             part: None,
             dir,
             limits: Limits::default(),
+            granted: Granted::default(),
             seed: 7,
         };
         let host = WasmHost::new(&folder.path().join("compiled")).expect("a host");
@@ -155,6 +156,24 @@ async fn a_stop_is_seen_where_nobody_listens() {
         stop.cancel();
     });
     assert_eq!(ended.expect_err("it was stopped").kind, FailureKind::Interrupted);
+}
+
+#[tokio::test]
+async fn a_stop_ends_a_real_sleep() {
+    let mut bench = Bench::probe("look"); // it sleeps for an hour
+    bench.job.granted.allow.insert(flowrun_core::plugin::Capability::Clock);
+    let (say, _heard) = mpsc::channel(16);
+    let stop = CancellationToken::new();
+    let (ended, stopped) = tokio::join!(bench.host.run(&bench.job, &say, &stop), async {
+        // Compiled, and asleep; were it not, the stop would be seen all the same.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        stop.cancel();
+        Instant::now()
+    });
+    assert_eq!(ended.expect_err("it was stopped").kind, FailureKind::Interrupted);
+    let took = stopped.elapsed();
+    assert!(took < Duration::from_secs(2), "it slept on for {took:?}");
+    eprintln!("seen after {took:?}");
 }
 
 #[tokio::test]

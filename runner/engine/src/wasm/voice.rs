@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use crate::process::Mask;
+
 /// A line longer than this many bytes is cut: it is a dump, not something a person reads, and it would sit in memory whole.
 const LINE: usize = 16 << 10;
 
@@ -26,46 +28,95 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(50);
 /// How long to wait before looking again whether a listener that is behind has room.
 const ROOM: Duration = Duration::from_millis(1);
 
+/// Lines a second that a guest may say on and on: many times what can be read on its way past.
+const RATE: u64 = 1_000;
+
+/// Lines that it may say at once before [`RATE`] holds: a report at the end, the trace of a crash.
+const BURST: u64 = 5_000;
+
 /// The one voice of a running guest.
 pub(super) struct Voice {
     to: Sender<Say>,
     stop: CancellationToken,
+    mask: Mask,
     said: Mutex<Said>,
 }
 
 /// What has been said so far.
 struct Said {
+    limit: u64,
     /// Lines and figures that may still be said.
     left: u64,
     dropped: u64,
+    bucket: Bucket,
     progress_at: Option<Instant>,
     progress: Option<Say>,
 }
 
+/// How many lines may be said just now: [`RATE`] more each second, never more than [`BURST`].
+struct Bucket {
+    lines: u64,
+    filled: Instant,
+    dropped: u64,
+}
+
+impl Bucket {
+    fn new(now: Instant) -> Self {
+        Self { lines: BURST, filled: now, dropped: 0 }
+    }
+
+    /// Takes a line out; counts it as dropped where there is none.
+    fn take(&mut self, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.filled);
+        let more = u64::try_from(passed.as_micros()).unwrap_or(u64::MAX).saturating_mul(RATE) / 1_000_000;
+        if more > 0 {
+            // What is left of a line's time counts for the next one.
+            self.filled += Duration::from_micros(more.saturating_mul(1_000_000) / RATE);
+            self.lines = self.lines.saturating_add(more).min(BURST);
+        }
+        let there = self.lines > 0;
+        self.lines = self.lines.saturating_sub(1);
+        self.dropped += u64::from(!there);
+        there
+    }
+}
+
 impl Voice {
     /// A voice that may say `lines` lines and as many figures; what goes beyond is counted and dropped.
-    pub(super) fn new(to: Sender<Say>, stop: CancellationToken, lines: u64) -> Arc<Self> {
-        let said = Said { left: lines, dropped: 0, progress_at: None, progress: None };
-        Arc::new(Self { to, stop, said: Mutex::new(said) })
+    pub(super) fn new(to: Sender<Say>, stop: CancellationToken, lines: u64, mask: Mask) -> Arc<Self> {
+        let bucket = Bucket::new(Instant::now());
+        let said = Said { limit: lines, left: lines, dropped: 0, bucket, progress_at: None, progress: None };
+        Arc::new(Self { to, stop, mask, said: Mutex::new(said) })
     }
 
     fn said(&self) -> MutexGuard<'_, Said> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says a line, or counts it where there have been too many.
+    /// A text of the guest's as it may be shown: without secrets, and not too long.
+    pub(super) fn shown(&self, text: &str) -> String {
+        if text.len() <= LINE {
+            return self.mask.text(text);
+        }
+        let kept = &text.as_bytes()[..text.len().min(LINE + self.mask.longest())];
+        cut(self.mask.apply(kept, LINE), text.len() - LINE)
+    }
+
+    /// Says a line, or counts it where there have been too many, or too many just now.
     pub(super) fn line(&self, stream: Stream, text: String) {
-        self.counted(|| Say::Line { stream, text });
+        if self.said().bucket.take(Instant::now()) {
+            self.counted(|| Say::Line { stream, text });
+        }
     }
 
     /// Records a figure.
     pub(super) fn metric(&self, name: String, value: f64, step: Option<u64>) {
-        self.counted(|| Say::Metric { name: shorten(&name), value, step });
+        self.counted(|| Say::Metric { name: self.shown(&name), value, step });
     }
 
     /// Shows how far the guest is.
     pub(super) fn progress(&self, done: u64, total: u64, what: &str) {
-        let say = Say::Progress { done, total, what: shorten(what) };
+        let say = Say::Progress { done, total, what: self.shown(what) };
         let mut said = self.said();
         if said.progress_at.is_some_and(|at| at.elapsed() < PROGRESS_EVERY) {
             said.progress = Some(say);
@@ -79,21 +130,26 @@ impl Voice {
 
     /// Says what was held back, at the end.
     pub(super) fn finish(&self) {
-        let (progress, dropped) = {
+        let (progress, dropped, hasty, limit) = {
             let mut said = self.said();
-            (said.progress.take(), std::mem::take(&mut said.dropped))
+            let hasty = std::mem::take(&mut said.bucket.dropped);
+            (said.progress.take(), std::mem::take(&mut said.dropped), hasty, said.limit)
         };
         if let Some(say) = progress {
             self.send(say);
         }
+        if hasty > 0 {
+            self.send(Say::log(format!("{hasty} lines were dropped: the step says more than {RATE} a second")));
+        }
         if dropped > 0 {
-            self.send(Say::log(format!("{dropped} more lines and figures were dropped: the step says too much")));
+            let more = "more lines and figures were dropped: the step says more than";
+            self.send(Say::log(format!("{dropped} {more} the {limit} of `limits.log`")));
         }
     }
 
     /// A line of flowrun's own, never dropped.
     pub(super) fn remark(&self, text: &str) {
-        self.send(Say::log(shorten(text)));
+        self.send(Say::log(self.shown(text)));
     }
 
     fn counted(&self, say: impl FnOnce() -> Say) {
@@ -119,13 +175,9 @@ impl Voice {
     }
 }
 
-/// `text`, cut at [`LINE`] bytes.
-pub(super) fn shorten(text: &str) -> String {
-    if text.len() <= LINE {
-        return text.to_owned();
-    }
-    let end = text.floor_char_boundary(LINE);
-    format!("{}… ({} bytes more)", &text[..end], text.len() - end)
+/// A text that was cut, with how much is missing.
+fn cut(kept: String, lost: usize) -> String {
+    format!("{kept}… ({lost} bytes more)")
 }
 
 /// The guest's standard output or error: bytes in, lines out. Clones share the line that is not complete yet.
@@ -136,11 +188,11 @@ pub(super) struct Lines {
     open: Arc<Mutex<Open>>,
 }
 
-/// A line that has not ended yet: its first [`LINE`] bytes, and how many came after them.
+/// A line that has not ended yet: its first [`LINE`] bytes, so many more as a secret may have, and how long it is.
 #[derive(Default)]
 struct Open {
     kept: Vec<u8>,
-    lost: usize,
+    length: usize,
 }
 
 impl Lines {
@@ -152,10 +204,9 @@ impl Lines {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             let (text, ended) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
-            let room = LINE.saturating_sub(open.kept.len());
-            let kept = text.len().min(room);
-            open.kept.extend_from_slice(&text[..kept]);
-            open.lost += text.len() - kept;
+            let room = (LINE + self.voice.mask.longest()).saturating_sub(open.kept.len());
+            open.kept.extend_from_slice(&text[..text.len().min(room)]);
+            open.length += text.len();
             if ended {
                 self.say(&mut open);
             }
@@ -163,12 +214,12 @@ impl Lines {
     }
 
     fn say(&self, open: &mut Open) {
-        let text = String::from_utf8_lossy(&open.kept);
-        let text = text.strip_suffix('\r').unwrap_or(&text);
-        match open.lost {
-            0 => self.voice.line(self.stream, text.to_owned()),
-            lost => self.voice.line(self.stream, format!("{text}… ({lost} bytes more)")),
-        }
+        let text = self.voice.mask.apply(&open.kept, LINE);
+        let text = match open.length.saturating_sub(LINE) {
+            0 => text.strip_suffix('\r').unwrap_or(&text).to_owned(),
+            lost => cut(text, lost),
+        };
+        self.voice.line(self.stream, text);
         *open = Open::default();
     }
 
@@ -229,5 +280,25 @@ impl AsyncWrite for Lines {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_lets_a_burst_through_and_then_its_rate() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(start);
+        let said = |bucket: &mut Bucket, at: Duration| (0..10_000).filter(|_| bucket.take(start + at)).count();
+        assert_eq!(said(&mut bucket, Duration::ZERO), 5_000);
+        assert_eq!(said(&mut bucket, Duration::from_millis(1_500)), 1_500);
+        assert_eq!(said(&mut bucket, Duration::from_secs(60)), 5_000);
+        assert_eq!(bucket.dropped, 30_000 - 11_500);
+        // Halves of a line's time add up.
+        let late = Duration::from_secs(60);
+        let halves = (1..=100u32).filter(|half| bucket.take(start + late + *half * Duration::from_micros(500))).count();
+        assert_eq!(halves, 50);
     }
 }

@@ -12,6 +12,9 @@ use super::super::written::Step;
 use super::{Check, is_python_version};
 use crate::{expr, script};
 
+/// The most memory that a plugin can have.
+const MOST_MEMORY: u64 = 4 << 30;
+
 impl Check<'_> {
     pub(super) fn step(&mut self, id: &str, step: &Step) {
         self.word(id, "step", &["steps", id]);
@@ -231,12 +234,29 @@ impl Check<'_> {
             let finding = Finding::new(Rule::BadValue, at, format!("`resources.memory` of step `{id}` is not a size"));
             self.say(finding.expected("expected `4GiB` or `500MB`"));
         }
+        self.limits(id, step);
         if let Some(version) = step.python.as_ref().map(|python| &python.version)
             && !is_python_version(version)
         {
             let at = self.value_span(&["steps", id, "python", "version"]);
             let finding = Finding::new(Rule::BadValue, at, format!("`{version}` is not a version of Python"));
             self.say(finding.expected("expected `\"3.11\"` or `\"3.11.7\"`"));
+        }
+    }
+
+    fn limits(&mut self, id: &str, step: &Step) {
+        let Some(limits) = &step.limits else { return };
+        for (key, text, most) in [("memory", &limits.memory, MOST_MEMORY), ("output", &limits.output, u64::MAX)] {
+            let Some(text) = text else { continue };
+            let (wrong, expected) = match units::size(text) {
+                None => ("is not a size", "expected `2GiB` or `500MB`"),
+                Some(0) => ("is nothing at all", "expected more"),
+                Some(size) if size > most => ("is more than WebAssembly can address", "at most `4GiB`"),
+                Some(_) => continue,
+            };
+            let at = self.value_span(&["steps", id, "limits", key]);
+            let finding = Finding::new(Rule::BadValue, at, format!("`limits.{key}` of step `{id}` {wrong}"));
+            self.say(finding.expected(expected));
         }
     }
 }

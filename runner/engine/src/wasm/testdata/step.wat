@@ -1,5 +1,6 @@
 ;; A plugin of `flowrun:step` whose body the tests put in place of BODY. It has 64 KiB of memory, the host's `log` as
-;; `$log` (level, text, length), and `$fail`/`$ok` that make a result. Version in place of VERSION.
+;; `$log` (level, text, length), and `$fail`/`$ok` that make a result. Version in place of VERSION. The lines of
+;; capitals alone are places where more can be put in.
 (component
   (import "flowrun:step/host@VERSION" (instance $host
     (type $l (enum "debug" "info" "warn" "error"))
@@ -18,6 +19,7 @@
     (export "failure" (type $failure (eq $f)))))
   (alias export $types "request" (type $request))
   (alias export $types "failure" (type $failure))
+  ;; IMPORTS
   (core module $shared
     (memory (export "memory") 1)
     (global $next (mut i32) (i32.const 32768))
@@ -28,9 +30,11 @@
       (local.get $at)))
   (core instance $memory (instantiate $shared))
   (core func $log (canon lower (func $host "log") (memory (core memory $memory "memory"))))
+  ;; LOWERED
   (core module $body
     (import "m" "memory" (memory 1))
     (import "m" "log" (func $log (param i32 i32 i32)))
+    ;; WANTED
     ;; 256: the result. A string's pointer and length follow at 260 (ok) or after the failure's case at 264.
     (func $ok (param $text i32) (param $length i32) (result i32)
       (i32.store (i32.const 256) (i32.const 0))
@@ -48,7 +52,9 @@
     (data (i32.const 1024) "{\22ok\22:1}[1]crops.minis too large")
     (func (export "run") (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
       BODY))
-  (core instance $imports (export "memory" (memory $memory "memory")) (export "log" (func $log)))
+  (core instance $imports (export "memory" (memory $memory "memory")) (export "log" (func $log))
+    ;; GIVEN
+    )
   (core instance $plugin (instantiate $body (with "m" (instance $imports))))
   (type $run (func (param "request" $request) (result (result string (error $failure)))))
   (func (export "run") (type $run)
