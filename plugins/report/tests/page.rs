@@ -1,8 +1,8 @@
 //! The whole step on a hand-made dataset whose every name is hostile: what it counts, that the page is well formed, that
 //! nothing from data becomes markup, and that the bytes do not change.
 
-use report::Card;
 use flowrun_plugin::{Failure, Task, Values};
+use report::Card;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -55,8 +55,7 @@ impl Stage {
             .collect();
         let inputs: Vec<_> = places.iter().map(|(name, path)| (*name, path.as_path())).collect();
         let page = self.path("page.html");
-        let values =
-            flowrun_plugin::run::<Card>(&config.to_string(), &Task::native(&inputs, &[("page", &page)]))?;
+        let values = flowrun_plugin::run::<Card>(&config.to_string(), &Task::native(&inputs, &[("page", &page)]))?;
         Ok((values, std::fs::read_to_string(page).expect("written")))
     }
 

@@ -53,7 +53,7 @@ pub fn describe(bytes: &[u8], component: Option<&Path>) -> Result<Option<Arc<Des
     }
 }
 
-fn parse(text: &str, what: &str) -> Result<Arc<Described>, String> {
+pub(crate) fn parse(text: &str, what: &str) -> Result<Arc<Described>, String> {
     let described = Described::parse(text).map_err(|findings| {
         let Some(first) = findings.first() else { return format!("{what} cannot be read") };
         let line = 1 + text[..text.floor_char_boundary(first.span.start)].matches('\n').count();

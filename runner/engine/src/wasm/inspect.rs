@@ -46,7 +46,7 @@ const COMPONENT: &str = "a plugin is a component: build it with `cargo build --t
                          `jco componentize`, or turn a core module into one with `wasm-tools component new`";
 
 /// Checks that `bytes` are a component that can be run here, or says why they cannot.
-pub(super) fn check(bytes: &[u8]) -> Result<(), Failure> {
+pub fn check(bytes: &[u8]) -> Result<(), Failure> {
     header(bytes)?;
     let outline = Outline::read(bytes).map_err(|error| unusable(&error.to_string()))?;
     imports(&outline)?;
