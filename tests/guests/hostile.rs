@@ -20,6 +20,8 @@ fn main() {
         "memory" => memory(),
         "disk" => disk(),
         "files" => files(),
+        "deep" => deep(),
+        "lines at once" => print!("{}", "\n".repeat(100 << 20)),
         "escape" => got(&escapes(text(&request, "host"))),
         "clock" => clock(),
         "sleep" => std::thread::sleep(Duration::from_secs(3600)),
@@ -79,7 +81,27 @@ fn files() {
     }
 }
 
+/// A folder in a folder in a folder: deeper than any path can say.
+fn deep() {
+    const FOLDER: c_int = 0x0400_0000 | (2 << 12); // `O_RDONLY | O_DIRECTORY` of WASI
+    // SAFETY: names are C strings, and the descriptors are this function's own.
+    unsafe {
+        let mut folder = openat(-1, c"/out/deep".as_ptr(), FOLDER);
+        assert!(folder >= 0, "no folder");
+        for _ in 0..100_000 {
+            assert_eq!(mkdirat(folder, c"d".as_ptr(), 0o755), 0, "not made");
+            let next = openat(folder, c"d".as_ptr(), FOLDER);
+            assert!(next >= 0, "not opened");
+            close(folder);
+            folder = next;
+        }
+    }
+}
+
 unsafe extern "C" {
+    fn openat(folder: c_int, path: *const c_char, flags: c_int, ...) -> c_int;
+    fn mkdirat(folder: c_int, path: *const c_char, mode: u32) -> c_int;
+    fn close(folder: c_int) -> c_int;
     fn symlink(target: *const c_char, link: *const c_char) -> c_int;
 }
 

@@ -68,6 +68,15 @@ fn a_maker_of_files_meets_its_limit_and_leaves_nothing() {
     assert!(files < 200, "{files} files are left");
 }
 
+#[test]
+fn folders_too_deep_for_a_path_are_refused_and_go_away() {
+    let guest = Guest::doing("deep", &["outputs: { deep: dir }"]);
+    guest.run().fails("output `deep` cannot be kept", "");
+    guest.run().fails("in it: it lies more than 200 folders deep", "");
+    let (files, _) = weigh(&guest.bed.path(".flowrun"));
+    assert!(files < 200, "{files} files are left");
+}
+
 #[cfg(unix)]
 #[test]
 fn no_path_leads_out() {
