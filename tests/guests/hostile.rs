@@ -21,7 +21,6 @@ fn main() {
         "disk" => disk(),
         "files" => files(),
         "deep" => deep(),
-        "lines at once" => print!("{}", "\n".repeat(100 << 20)),
         "escape" => got(&escapes(text(&request, "host"))),
         "clock" => clock(),
         "sleep" => std::thread::sleep(Duration::from_secs(3600)),
@@ -88,7 +87,7 @@ fn deep() {
     unsafe {
         let mut folder = openat(-1, c"/out/deep".as_ptr(), FOLDER);
         assert!(folder >= 0, "no folder");
-        for _ in 0..100_000 {
+        for _ in 0..5_000 {
             assert_eq!(mkdirat(folder, c"d".as_ptr(), 0o755), 0, "not made");
             let next = openat(folder, c"d".as_ptr(), FOLDER);
             assert!(next >= 0, "not opened");

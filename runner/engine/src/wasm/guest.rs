@@ -66,6 +66,10 @@ impl host::Host for State {
             host::Level::Error => "error: ",
         };
         for line in text.trim_end_matches(['\r', '\n']).split('\n') {
+            // One call may bring a hundred million lines.
+            if self.stop.is_cancelled() {
+                break;
+            }
             let line = self.voice.shown(line.trim_end_matches('\r'));
             self.voice.line(Stream::Log, format!("{prefix}{line}"));
         }

@@ -170,6 +170,9 @@ impl Lines {
     fn take(&self, bytes: &[u8]) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+            if self.voice.stop.is_cancelled() {
+                return;
+            }
             let (text, ended) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
             let room = (LINE + self.voice.mask.longest()).saturating_sub(open.kept.len());
             open.kept.extend_from_slice(&text[..text.len().min(room)]);
