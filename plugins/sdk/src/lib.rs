@@ -31,9 +31,13 @@
 
 mod bindings;
 mod host;
+#[cfg(not(target_family = "wasm"))]
+mod native;
 mod task;
 
 pub use host::{Host, Level};
+#[cfg(not(target_family = "wasm"))]
+pub use native::native_main;
 pub use serde_json::Value;
 pub use task::{Part, Place, Task};
 

@@ -1,7 +1,7 @@
 //! The whole step on a hand-made dataset whose every name is hostile: what it counts, that the page is well formed, that
 //! nothing from data becomes markup, and that the bytes do not change.
 
-use boxes_report::BoxesReport;
+use report::Card;
 use flowrun_plugin::{Failure, Task, Values};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -56,7 +56,7 @@ impl Stage {
         let inputs: Vec<_> = places.iter().map(|(name, path)| (*name, path.as_path())).collect();
         let page = self.path("page.html");
         let values =
-            flowrun_plugin::run::<BoxesReport>(&config.to_string(), &Task::native(&inputs, &[("page", &page)]))?;
+            flowrun_plugin::run::<Card>(&config.to_string(), &Task::native(&inputs, &[("page", &page)]))?;
         Ok((values, std::fs::read_to_string(page).expect("written")))
     }
 

@@ -1,4 +1,4 @@
-//! `flowrun/boxes-report`: a detector's work as one HTML page that one can send to a customer.
+//! `flowrun/report`: a detector's work as one HTML page that one can send to a customer.
 //!
 //! Inputs `dataset` (folder), `detections` and `evaluation` (files), and where there are any `curve` and `findings` (files);
 //! output `page`; values `pictures`, `right`, `wrong`, `missed`. The same inputs give the same bytes. This module knows
@@ -59,9 +59,9 @@ impl Default for Config {
 }
 
 /// The plugin.
-pub struct BoxesReport;
+pub struct Card;
 
-impl Plugin for BoxesReport {
+impl Plugin for Card {
     type Config = Config;
 
     fn run(config: Config, task: &Task) -> Result<Values, Failure> {
@@ -152,4 +152,4 @@ fn attribution(dataset: &Path) -> Option<String> {
     (!paragraph.is_empty()).then(|| short(&paragraph.join(" ")))
 }
 
-flowrun_plugin::export!(BoxesReport);
+flowrun_plugin::export!(Card);

@@ -191,7 +191,7 @@ impl Report<'_> {
         if let Some(attribution) = self.attribution {
             put!(out, r#"<p><b>Data.</b> {}</p>"#, Text(attribution));
         }
-        put!(out, "<p>Made by flowrun with <code>flowrun/boxes-report {}</code>. ", env!("CARGO_PKG_VERSION"));
+        put!(out, "<p>Made by flowrun with <code>flowrun/report {}</code>. ", env!("CARGO_PKG_VERSION"));
         out.push_str(
             "A found box is right where it overlaps a free true box of its class by half or more of their union. ",
         );
