@@ -80,7 +80,7 @@ fn folders_too_deep_for_a_path_are_refused_and_go_away() {
 #[test]
 fn no_path_leads_out() {
     let guest = Guest::doing("escape", &["values: [got]"]);
-    // A file of the machine, the neighbour's input, and links to both in what it may read.
+    // What the neighbour reads; files of the machine it knows of itself.
     let host = guest.bed.path("other/secret.txt");
     let text = guest.bed.read("p.yaml").replace("do: escape", &format!("do: escape, host: {}", host.display()));
     guest.bed.write("p.yaml", &text);
