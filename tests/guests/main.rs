@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use guest::{Ended, Guest, HOSTILE, knocked, wat, weigh};
 
 /// What the runner and the neighbour take beside a guest: a machine under load is slow to start processes.
-const BESIDE: Duration = Duration::from_secs(20);
+const BESIDE: Duration = Duration::from_secs(8);
 
 fn within(limit: Duration, run: impl FnOnce() -> Ended) -> Ended {
     let start = Instant::now();
@@ -68,11 +68,19 @@ fn a_maker_of_files_meets_its_limit_and_leaves_nothing() {
     assert!(files < 200, "{files} files are left");
 }
 
+#[test]
+fn folders_too_deep_for_a_path_are_refused_and_go_away() {
+    let guest = Guest::doing("deep", &["outputs: { deep: dir }"]);
+    guest.run().fails("it lies more than 200 folders deep", "");
+    let (files, _) = weigh(&guest.bed.path(".flowrun"));
+    assert!(files < 200, "{files} files are left");
+}
+
 #[cfg(unix)]
 #[test]
 fn no_path_leads_out() {
     let guest = Guest::doing("escape", &["values: [got]"]);
-    // A file of the machine, the neighbour's input, and links to both in what it may read.
+    // What the neighbour reads; files of the machine it knows of itself.
     let host = guest.bed.path("other/secret.txt");
     let text = guest.bed.read("p.yaml").replace("do: escape", &format!("do: escape, host: {}", host.display()));
     guest.bed.write("p.yaml", &text);
@@ -122,6 +130,12 @@ fn a_log_has_a_length() {
 #[test]
 fn an_endless_flood_ends_with_its_time() {
     let guest = Guest::doing("endless flood", &["timeout: 1s"]);
+    within(Duration::from_secs(1), || guest.run()).fails("ran past its timeout of 1s", "`timeout:`");
+}
+
+#[test]
+fn a_flood_in_one_call_ends_with_its_time() {
+    let guest = Guest::new(&wat(include_str!("newlines.wat")), &["timeout: 1s"]);
     within(Duration::from_secs(1), || guest.run()).fails("ran past its timeout of 1s", "`timeout:`");
 }
 

@@ -69,9 +69,8 @@ pub fn load(text: &str, profile: Option<&str>, world: &dyn World) -> Result<Prog
         lay_profile(&mut node, name);
     }
     lay_defaults(&mut node).map_err(|finding| vec![*finding])?;
-    let before = findings.len();
     shape::prune(&mut node, &SCHEMA, &shape::PIPELINE, &mut findings);
-    let lamed = lamed_steps(&findings[before..], &node, &written_steps);
+    let lamed = lamed_steps(&findings, &node, &written_steps);
     if let Ok(pipeline) = serde_json::from_value::<Pipeline>(node.to_json()) {
         let doc = Document { node, text: text.to_owned() };
         let (manifests, judged) = check::check(&pipeline, &doc, &lamed, world);
@@ -172,7 +171,7 @@ fn lay_defaults(node: &mut Node) -> Result<(), Box<Finding>> {
     Ok(())
 }
 
-/// Steps in whose bytes the shape check found something.
+/// Steps in whose bytes the reader or the shape check found something.
 fn lamed_steps(findings: &[Finding], node: &Node, written: &BTreeSet<String>) -> BTreeSet<String> {
     let Some(steps) = node.get("steps") else { return written.clone() };
     let hit = |span: &finding::Span| findings.iter().any(|finding| span.contains(&finding.span.start));

@@ -5,6 +5,7 @@
 //! `tmp/.sweep`; what is dead is only renamed away under it, and removed after, so that nobody waits for that.
 
 use std::fs::File;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::UNIX_EPOCH;
@@ -99,33 +100,108 @@ fn is_dead(root: &Path, path: &Path) -> bool {
     }
 }
 
-/// Removes a file or folder, also one whose folders were made read-only; that it is not there is fine. Follows no link.
+/// Removes a file or folder, also one whose folders were made read-only, and however deep they lie; that it is not there is fine.
+/// Follows no link.
 pub(super) fn discard(path: &Path) -> Result<()> {
-    let found = match std::fs::symlink_metadata(path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(StoreError::io(path)(error)),
-    };
-    let first = if found.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
-    match first {
-        Ok(()) => Ok(()),
-        // Somebody else removed it, which is as well.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(_) if found.is_dir() => {
-            make_writable(path);
-            std::fs::remove_dir_all(path).map_err(StoreError::io(path))
+    let removed = std::fs::symlink_metadata(path).and_then(|found| match found.is_dir() {
+        true => raze(path),
+        false => std::fs::remove_file(path),
+    });
+    removed.or_else(gone).map_err(StoreError::io(path))
+}
+
+/// Removes a folder and all that is in it. What lies in a folder of it is moved up into it first: a step can nest folders deeper than a
+/// path can say and deeper than calls can nest, and so it is no matter.
+fn raze(folder: &Path) -> io::Result<()> {
+    let mut names = 0;
+    make_writable(folder);
+    // A pass may miss what it moves up itself.
+    while raze_entries(folder, |entry| empty(entry, folder, &mut names))? {}
+    std::fs::remove_dir(folder)
+}
+
+/// Removes the entries of a folder, each folder in it once `folder_first` is through with it. Whether there were any.
+fn raze_entries(folder: &Path, mut folder_first: impl FnMut(&Path) -> io::Result<bool>) -> io::Result<bool> {
+    let mut any = false;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        any = true;
+        let path = entry.path();
+        let removed = match entry.file_type()?.is_dir() {
+            true if folder_first(&path)? => std::fs::remove_dir(&path),
+            true => Ok(()),
+            false => std::fs::remove_file(&path),
+        };
+        removed.or_else(gone)?;
+    }
+    Ok(any)
+}
+
+/// Empties a folder: files are removed, and folders moved up into `above`.
+fn empty(folder: &Path, above: &Path, names: &mut u64) -> io::Result<bool> {
+    make_writable(folder);
+    raze_entries(folder, |inner| {
+        make_writable(inner);
+        move_up(inner, above, names).map(|()| false)
+    })?;
+    Ok(true)
+}
+
+/// Moves a folder into `above` under a name that is free there.
+fn move_up(folder: &Path, above: &Path, names: &mut u64) -> io::Result<()> {
+    loop {
+        *names += 1;
+        match std::fs::rename(folder, above.join(format!(".{names}"))) {
+            // Taken, by a file or by a folder that holds something.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::NotADirectory | ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists
+                ) => {}
+            moved => return moved,
         }
-        Err(error) => Err(StoreError::io(path)(error)),
     }
 }
 
+/// Somebody else removed it, which is as well.
+fn gone(error: io::Error) -> io::Result<()> {
+    if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+/// Lets what is in a folder be removed, and the folder be moved.
 fn make_writable(folder: &Path) {
     use std::os::unix::fs::PermissionsExt;
     let _ = std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755));
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            make_writable(&entry.path());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_a_step_leaves_can_be_removed() {
+        let bed = tempfile::tempdir().expect("a folder");
+        let all = bed.path().join("all");
+        std::fs::create_dir_all(all.join("a/b/c")).expect("made");
+        // Names that moving up would like to use, taken by a file and by a folder.
+        std::fs::write(all.join(".1"), "").expect("written");
+        std::fs::create_dir_all(all.join(".2/x")).expect("made");
+        std::fs::write(all.join("a/b/c/file"), "").expect("written");
+        std::fs::write(bed.path().join("kept"), "kept").expect("written");
+        std::os::unix::fs::symlink(bed.path(), all.join("a/out")).expect("linked");
+        // Deeper than a path can say.
+        let mut at = File::open(&all).expect("opened");
+        for _ in 0..6_000 {
+            rustix::fs::mkdirat(&at, "d", 0o700.into()).expect("made");
+            at = rustix::fs::openat(&at, "d", rustix::fs::OFlags::DIRECTORY, 0.into()).expect("opened").into();
         }
+        for folder in ["a/b/c", "a/b", "a"] {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(all.join(folder), std::fs::Permissions::from_mode(0o500)).expect("set");
+        }
+        discard(&all).expect("removed");
+        assert!(!all.exists());
+        assert_eq!(std::fs::read_to_string(bed.path().join("kept")).expect("it is there"), "kept");
+        discard(&all).expect("it is gone already");
     }
 }

@@ -7,11 +7,13 @@ use wasmtime::component::ResourceTableError;
 use wasmtime::{Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
+use super::budget::OverBudget;
 use super::bytes;
 use super::fault::Fault;
-use super::files::{OverBudget, RESOURCES};
-use super::guest::{Denied, Guest, HANDED, Memory, State};
+use super::files::RESOURCES;
+use super::guest::{Guest, HANDED, State};
 use super::machine::{FRAMES, TABLE_ENTRIES};
+use super::memory::{Denied, Memory};
 
 impl Guest<'_> {
     /// What it means that the guest did not return.

@@ -17,9 +17,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtxView};
 use wasmtime_wasi::p2::bindings::clocks::wall_clock::Datetime;
@@ -28,64 +26,15 @@ use wasmtime_wasi::p2::bindings::sync::filesystem::types::{
     self, Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, DirectoryEntryStream, ErrorCode,
     Filesize, Host, HostDescriptor, HostDirectoryEntryStream, MetadataHashValue, NewTimestamp, OpenFlags, PathFlags,
 };
-use wasmtime_wasi::p2::{
-    DynInputStream, DynOutputStream, FsError, FsResult, IoError, OutputStream, Pollable, StreamError, StreamResult,
-};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, IoError};
 
-use super::Limits;
-use super::fault::{Fault, Sound, of_stream};
+use super::budget::{Budget, Counted, OverBudget};
+use super::fault::{Fault, Sound};
 use super::still::DATE;
 
 /// How many files and folders a guest may hold open. The usual limit of a whole process is 1,024 descriptors, which all
 /// running steps share; a guest that forgets to close finds out here.
 const OPEN_FILES: usize = 100;
-
-/// What a step may still write.
-pub(super) struct Budget {
-    limits: Limits,
-    bytes: AtomicU64,
-    files: AtomicU64,
-}
-
-/// The step wrote more than it may. Ends the guest.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum OverBudget {
-    /// Too many bytes.
-    #[error("it wrote more than {} to its outputs", super::bytes(*.0))]
-    Bytes(u64),
-    /// Too many files.
-    #[error("it made more than {0} files and folders")]
-    Files(u64),
-}
-
-impl OverBudget {
-    /// What to do about it.
-    pub(super) fn hint(&self) -> &'static str {
-        match self {
-            Self::Bytes(_) => "raise `limits.output` if it is to write that much",
-            Self::Files(_) => "raise `limits.files` if it is to make that many",
-        }
-    }
-}
-
-impl Budget {
-    /// Lets as much be written as `limits` says, counting every write, also a second one to the same place.
-    pub(super) fn new(limits: Limits) -> Arc<Self> {
-        Arc::new(Self { limits, bytes: AtomicU64::new(limits.output), files: AtomicU64::new(limits.files) })
-    }
-
-    fn write(&self, bytes: u64) -> Result<(), OverBudget> {
-        take(&self.bytes, bytes).ok_or(OverBudget::Bytes(self.limits.output))
-    }
-
-    fn create(&self) -> Result<(), OverBudget> {
-        take(&self.files, 1).ok_or(OverBudget::Files(self.limits.files))
-    }
-}
-
-fn take(from: &AtomicU64, amount: u64) -> Option<()> {
-    from.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(amount)).ok().map(drop)
-}
 
 fn over(error: OverBudget) -> FsError {
     FsError::trap(wasmtime::Error::new(error))
@@ -353,39 +302,6 @@ impl HostDescriptor for FilesView<'_> {
 
     fn is_same_object(&mut self, a: Resource<Descriptor>, b: Resource<Descriptor>) -> wasmtime::Result<bool> {
         self.wasi.is_same_object(a, b)
-    }
-}
-
-/// A stream into a file that counts what goes through it.
-struct Counted {
-    inner: DynOutputStream,
-    budget: Arc<Budget>,
-}
-
-#[wasmtime_wasi::async_trait]
-impl Pollable for Counted {
-    async fn ready(&mut self) {
-        self.inner.ready().await;
-    }
-}
-
-#[wasmtime_wasi::async_trait]
-impl OutputStream for Counted {
-    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.budget.write(bytes.len() as u64).map_err(|error| StreamError::Trap(wasmtime::Error::new(error)))?;
-        self.inner.write(bytes).map_err(of_stream)
-    }
-
-    fn flush(&mut self) -> StreamResult<()> {
-        self.inner.flush().map_err(of_stream)
-    }
-
-    fn check_write(&mut self) -> StreamResult<usize> {
-        self.inner.check_write().map_err(of_stream)
-    }
-
-    async fn cancel(&mut self) {
-        self.inner.cancel().await;
     }
 }
 

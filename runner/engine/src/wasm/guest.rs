@@ -9,15 +9,16 @@ use flowrun_core::plugin::Capability;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
-use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
+use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
 use wasmtime_wasi::p2::bindings::sync::CommandPre;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::bindings::flowrun::step::{host, types};
 use super::bindings::{Step, StepPre};
-use super::files::{self, Budget, Files, FilesView};
-use super::machine::TABLE_ENTRIES;
+use super::budget::Budget;
+use super::files::{self, Files, FilesView};
+use super::memory::Memory;
 use super::still::{self, Clock, ClockView};
 use super::voice::{Lines, Voice};
 use super::wait::{self, WaitView};
@@ -56,50 +57,6 @@ impl WasiView for State {
     }
 }
 
-/// Counts the linear memories and the tables of one instance against their limits.
-pub(super) struct Memory {
-    pub(super) limit: usize,
-    used: usize,
-    /// What it was denied last.
-    pub(super) denied: Option<Denied>,
-}
-
-/// What a guest wanted more of than it may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Denied {
-    Memory,
-    Table,
-}
-
-impl Memory {
-    /// Counts bytes, those of `kind`.
-    fn grow(&mut self, current: usize, desired: usize, kind: Denied) -> bool {
-        let used = self.used.saturating_sub(current).saturating_add(desired);
-        if used > self.limit {
-            self.denied = Some(kind);
-            return false;
-        }
-        self.used = used;
-        true
-    }
-}
-
-impl ResourceLimiter for Memory {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.grow(current, desired, Denied::Memory))
-    }
-
-    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        if desired > TABLE_ENTRIES {
-            self.denied = Some(Denied::Table);
-            return Ok(false);
-        }
-        // Table entries are our memory, not the guest's: each is a pointer.
-        let size = size_of::<usize>();
-        Ok(self.grow(current.saturating_mul(size), desired.saturating_mul(size), Denied::Memory))
-    }
-}
-
 impl host::Host for State {
     fn log(&mut self, level: host::Level, text: String) -> wasmtime::Result<()> {
         let prefix = match level {
@@ -109,6 +66,10 @@ impl host::Host for State {
             host::Level::Error => "error: ",
         };
         for line in text.trim_end_matches(['\r', '\n']).split('\n') {
+            // One call may bring a hundred million lines.
+            if self.stop.is_cancelled() {
+                break;
+            }
             let line = self.voice.shown(line.trim_end_matches('\r'));
             self.voice.line(Stream::Log, format!("{prefix}{line}"));
         }
@@ -180,7 +141,7 @@ impl Guest<'_> {
             table: files::table(),
             files: Files::new(Budget::new(self.job.limits)),
             clock,
-            memory: Memory { limit: self.job.limits.memory, used: 0, denied: None },
+            memory: Memory::new(self.job.limits.memory),
             voice: Arc::clone(&self.voice),
             stop: self.stop.clone(),
         };

@@ -12,7 +12,8 @@
 //! | `inspect` | what a file is and whether we speak its version |
 //! | `bindings` | the interface `flowrun:step`, generated |
 //! | `job` | what a step is |
-//! | `guest` | one running guest and its limits |
+//! | `guest` | one running guest |
+//! | `memory`, `budget`, `rate` | its limits: what it holds, what it writes, how fast it talks |
 //! | `end` | what it means that a guest did not return |
 //! | `command` | plain WASI commands as plugins |
 //! | `files`, `still` | a world that stands still: files, clocks, randomness |
@@ -35,6 +36,7 @@
 //! Knows nothing of the store, of pipelines, or of where plugins are fetched from.
 
 mod bindings;
+mod budget;
 mod command;
 mod compiled;
 mod end;
@@ -45,6 +47,8 @@ mod inspect;
 mod job;
 mod load;
 mod machine;
+mod memory;
+mod rate;
 mod still;
 #[cfg(test)]
 mod tests;

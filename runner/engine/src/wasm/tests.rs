@@ -173,7 +173,6 @@ async fn a_stop_ends_a_real_sleep() {
     assert_eq!(ended.expect_err("it was stopped").kind, FailureKind::Interrupted);
     let took = stopped.elapsed();
     assert!(took < Duration::from_secs(2), "it slept on for {took:?}");
-    eprintln!("seen after {took:?}");
 }
 
 #[tokio::test]

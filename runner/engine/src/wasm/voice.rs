@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use super::rate::{Bucket, RATE};
 use crate::process::Mask;
 
 /// A line longer than this many bytes is cut: it is a dump, not something a person reads, and it would sit in memory whole.
@@ -27,12 +28,6 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(50);
 
 /// How long to wait before looking again whether a listener that is behind has room.
 const ROOM: Duration = Duration::from_millis(1);
-
-/// Lines a second that a guest may say on and on: many times what can be read on its way past.
-const RATE: u64 = 1_000;
-
-/// Lines that it may say at once before [`RATE`] holds: a report at the end, the trace of a crash.
-const BURST: u64 = 5_000;
 
 /// The one voice of a running guest.
 pub(super) struct Voice {
@@ -51,34 +46,6 @@ struct Said {
     bucket: Bucket,
     progress_at: Option<Instant>,
     progress: Option<Say>,
-}
-
-/// How many lines may be said just now: [`RATE`] more each second, never more than [`BURST`].
-struct Bucket {
-    lines: u64,
-    filled: Instant,
-    dropped: u64,
-}
-
-impl Bucket {
-    fn new(now: Instant) -> Self {
-        Self { lines: BURST, filled: now, dropped: 0 }
-    }
-
-    /// Takes a line out; counts it as dropped where there is none.
-    fn take(&mut self, now: Instant) -> bool {
-        let passed = now.saturating_duration_since(self.filled);
-        let more = u64::try_from(passed.as_micros()).unwrap_or(u64::MAX).saturating_mul(RATE) / 1_000_000;
-        if more > 0 {
-            // What is left of a line's time counts for the next one.
-            self.filled += Duration::from_micros(more.saturating_mul(1_000_000) / RATE);
-            self.lines = self.lines.saturating_add(more).min(BURST);
-        }
-        let there = self.lines > 0;
-        self.lines = self.lines.saturating_sub(1);
-        self.dropped += u64::from(!there);
-        there
-    }
 }
 
 impl Voice {
@@ -203,6 +170,9 @@ impl Lines {
     fn take(&self, bytes: &[u8]) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+            if self.voice.stop.is_cancelled() {
+                return;
+            }
             let (text, ended) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
             let room = (LINE + self.voice.mask.longest()).saturating_sub(open.kept.len());
             open.kept.extend_from_slice(&text[..text.len().min(room)]);
@@ -280,25 +250,5 @@ impl AsyncWrite for Lines {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         Poll::Ready(Ok(()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bucket_lets_a_burst_through_and_then_its_rate() {
-        let start = Instant::now();
-        let mut bucket = Bucket::new(start);
-        let said = |bucket: &mut Bucket, at: Duration| (0..10_000).filter(|_| bucket.take(start + at)).count();
-        assert_eq!(said(&mut bucket, Duration::ZERO), 5_000);
-        assert_eq!(said(&mut bucket, Duration::from_millis(1_500)), 1_500);
-        assert_eq!(said(&mut bucket, Duration::from_secs(60)), 5_000);
-        assert_eq!(bucket.dropped, 30_000 - 11_500);
-        // Halves of a line's time add up.
-        let late = Duration::from_secs(60);
-        let halves = (1..=100u32).filter(|half| bucket.take(start + late + *half * Duration::from_micros(500))).count();
-        assert_eq!(halves, 50);
     }
 }
