@@ -2,9 +2,9 @@
 //! what is rendered; an error's place lies inside the text; a word quoted for the shell is that word again.
 
 use flowrun_core::expr::{
-    BadTemplate, Quote, evaluate, expression_names, names, render, render_json, shell_word, whole,
+    BadTemplate, Quote, Scope, evaluate, expression_names, names, render, render_json, shell_word, whole,
 };
-use serde_json::{Map, Value as Json, json};
+use serde_json::json;
 
 /// Compiles, evaluates and renders the text, in every way in which a pipeline may use it.
 pub fn reads(bytes: &[u8]) {
@@ -40,7 +40,7 @@ fn lies_inside<T>(text: &str, found: Result<T, BadTemplate>) {
 }
 
 /// Every type that a name in reach may have.
-fn context() -> Map<String, Json> {
+fn context() -> Scope {
     let names = json!({
         "params": {
             "n": 3, "rate": 0.5, "flag": true, "nothing": null, "name": "it's; rm -rf /", "leaf": "Blätter 🌿",
@@ -51,7 +51,7 @@ fn context() -> Map<String, Json> {
         "matrix": {"seed": 1}, "item": ["a", "b"],
         "inputs": {"dataset": "in/dataset"}, "outputs": {"model": "out/model.onnx"},
     });
-    names.as_object().cloned().unwrap_or_default()
+    names.as_object().map(Scope::from).unwrap_or_default()
 }
 
 /// One word as the POSIX shell reads it (XCU 2.2: single quotes, backslashes); nothing where it would be several, or more than a word.

@@ -3,6 +3,7 @@
 //! A reader that went away is not an error: [`Error::Gone`] ends the command quietly.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use anstream::{AutoStream, ColorChoice};
 use serde::Serialize;
@@ -32,9 +33,10 @@ pub(crate) fn choose_colour(colour: Colour) {
     .write_global();
 }
 
-/// Whether standard error takes colours.
+/// Whether standard error takes colours. Asked once: after [`choose_colour`] the answer stays.
 pub(crate) fn err_is_coloured() -> bool {
-    AutoStream::choice(&io::stderr()) != ColorChoice::Never
+    static COLOURED: OnceLock<bool> = OnceLock::new();
+    *COLOURED.get_or_init(|| AutoStream::choice(&io::stderr()) != ColorChoice::Never)
 }
 
 fn out_is_coloured() -> bool {
@@ -94,6 +96,9 @@ pub(crate) fn say(text: &str) {
 
 /// Writes styled lines of talk.
 pub(crate) fn say_lines(lines: &[Line]) {
+    if lines.is_empty() {
+        return;
+    }
     let colour = err_is_coloured();
     let text: String = lines.iter().map(|line| line.paint(colour).trim_end_matches(' ').to_owned() + "\n").collect();
     let _ = io::stderr().lock().write_all(text.as_bytes());

@@ -21,16 +21,20 @@
 //! memory that it asks for. Who writes a pipeline can have those more simply, by a step; only flowrun's own check of a file must not be in reach, and
 //! that compiles and evaluates nothing.
 //!
-//! Knows nothing of steps: the caller says which names there are.
+//! Knows nothing of steps: the caller says which [`Scope`] there are.
+
+mod scope;
 
 use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use minijinja::value::{Serde, ValueKind};
+use minijinja::value::ValueKind;
 use minijinja::{AutoEscape, Environment, Error, Output, State, UndefinedBehavior, Value};
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
+
+pub use scope::Scope;
 
 /// Instructions that one expression may take: far more than a condition needs, and less than a second.
 const FUEL: u64 = 1_000_000;
@@ -207,7 +211,7 @@ fn without_builtins(names: impl IntoIterator<Item = String>) -> BTreeSet<String>
 ///
 /// # Errors
 /// When it is not well-formed, uses an undefined name or runs out of its budget.
-pub fn render(template: &str, context: &Map<String, Json>, quote: Quote) -> Result<String, BadTemplate> {
+pub fn render(template: &str, names: &Scope, quote: Quote) -> Result<String, BadTemplate> {
     let env = match quote {
         Quote::Plain => &*PLAIN,
         Quote::Shell => &*SHELL,
@@ -216,19 +220,19 @@ pub fn render(template: &str, context: &Map<String, Json>, quote: Quote) -> Resu
         return Ok(template.to_owned());
     }
     fits_template(template)?;
-    env.render_str(template, Value::from(Serde(context))).map_err(|error| BadTemplate::of(&error, template, template))
+    env.render_str(template, names.seen()).map_err(|error| BadTemplate::of(&error, template, template))
 }
 
 /// Evaluates an expression; a surrounding `{{ }}` is allowed.
 ///
 /// # Errors
 /// When it is not well-formed, uses an undefined name, runs out of its budget or gives what JSON cannot hold.
-pub fn evaluate(expression: &str, context: &Map<String, Json>) -> Result<Json, BadTemplate> {
+pub fn evaluate(expression: &str, names: &Scope) -> Result<Json, BadTemplate> {
     let inner = whole(expression).unwrap_or(expression);
     fits(inner)?;
     let bad = |error: Error| BadTemplate::of(&error, inner, expression);
     let parsed = PLAIN.compile_expression(inner).map_err(bad)?;
-    let value = parsed.eval(Value::from(Serde(context))).map_err(bad)?;
+    let value = parsed.eval(names.seen()).map_err(bad)?;
     if value.is_undefined() {
         return Err(BadTemplate::plain(format!("`{inner}` is undefined")));
     }
@@ -240,15 +244,13 @@ pub fn evaluate(expression: &str, context: &Map<String, Json>) -> Result<Json, B
 ///
 /// # Errors
 /// As [`render`] and [`evaluate`].
-pub fn render_json(value: &Json, context: &Map<String, Json>) -> Result<Json, BadTemplate> {
+pub fn render_json(value: &Json, names: &Scope) -> Result<Json, BadTemplate> {
     Ok(match value {
-        Json::String(text) if whole(text).is_some() => evaluate(text, context)?,
-        Json::String(text) => Json::String(render(text, context, Quote::Plain)?),
-        Json::Array(items) => {
-            Json::Array(items.iter().map(|item| render_json(item, context)).collect::<Result<_, _>>()?)
-        }
+        Json::String(text) if whole(text).is_some() => evaluate(text, names)?,
+        Json::String(text) => Json::String(render(text, names, Quote::Plain)?),
+        Json::Array(items) => Json::Array(items.iter().map(|item| render_json(item, names)).collect::<Result<_, _>>()?),
         Json::Object(entries) => {
-            let entries = entries.iter().map(|(name, item)| Ok((name.clone(), render_json(item, context)?)));
+            let entries = entries.iter().map(|(name, item)| Ok((name.clone(), render_json(item, names)?)));
             Json::Object(entries.collect::<Result<_, BadTemplate>>()?)
         }
         other => other.clone(),
@@ -278,9 +280,9 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn context() -> Map<String, Json> {
+    fn context() -> Scope {
         let value = json!({"params": {"n": 3, "name": "it's; rm -rf /", "list": [1, 2], "rate": 0.5}});
-        value.as_object().cloned().expect("object")
+        Scope::from(value.as_object().expect("object"))
     }
 
     #[test]

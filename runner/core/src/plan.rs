@@ -5,14 +5,14 @@
 //!
 //! Knows nothing of where files are: contents come in as [`Input`]s.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, Value as Json};
 
 use crate::artifact::{Artifact, is_component};
-use crate::expr::{self, BadTemplate, Quote};
+use crate::expr::{self, BadTemplate, Quote, Scope};
 use crate::key::Input;
 use crate::lang::graph::{Edge, order, waits_for};
 use crate::lang::written::{Condition, EnvValue, Pipeline, RetryOn, Shard, Step};
@@ -184,13 +184,13 @@ const MOST_INSTANCES: usize = 100_000;
 ///
 /// # Errors
 /// When a list cannot be rendered or is none.
-pub fn instances(step: &Step, context: &Map<String, Json>) -> Result<Vec<Instance>, BadTemplate> {
+pub fn instances(step: &Step, names: &Scope) -> Result<Vec<Instance>, BadTemplate> {
     let items: Vec<Labelled> = match &step.foreach {
-        Some(list) => list_of(list, context, "foreach")?
+        Some(list) => list_of(list, names, "foreach")?
             .into_iter()
             .map(|item| (label_of(&item), Map::from_iter([("item".to_owned(), item)])))
             .collect(),
-        None => combinations(step, context)?,
+        None => combinations(step, names)?,
     };
     if items.len() > MOST_INSTANCES {
         return Err(refuse(format!("{} instances are more than {MOST_INSTANCES}", items.len())));
@@ -203,10 +203,10 @@ pub fn instances(step: &Step, context: &Map<String, Json>) -> Result<Vec<Instanc
     Ok(numbered.collect())
 }
 
-fn list_of(list: &Json, context: &Map<String, Json>, name: &str) -> Result<Vec<Json>, BadTemplate> {
+fn list_of(list: &Json, names: &Scope, name: &str) -> Result<Vec<Json>, BadTemplate> {
     let value = match list {
-        Json::String(text) => expr::evaluate(text, context)?,
-        other => expr::render_json(other, context)?,
+        Json::String(text) => expr::evaluate(text, names)?,
+        other => expr::render_json(other, names)?,
     };
     match value {
         Json::Array(items) => Ok(items),
@@ -217,10 +217,10 @@ fn list_of(list: &Json, context: &Map<String, Json>, name: &str) -> Result<Vec<J
 /// A label and what templates see under it.
 type Labelled = (String, Map<String, Json>);
 
-fn combinations(step: &Step, context: &Map<String, Json>) -> Result<Vec<Labelled>, BadTemplate> {
+fn combinations(step: &Step, names: &Scope) -> Result<Vec<Labelled>, BadTemplate> {
     let mut rows: Vec<(Vec<String>, Map<String, Json>)> = vec![(Vec::new(), Map::new())];
     for (name, list) in &step.matrix {
-        let items = list_of(list, context, name)?;
+        let items = list_of(list, names, name)?;
         if rows.len().saturating_mul(items.len()) > MOST_INSTANCES {
             return Err(refuse(format!("the matrix has more than {MOST_INSTANCES} combinations")));
         }
@@ -260,22 +260,22 @@ fn refuse(message: String) -> BadTemplate {
 }
 
 /// What a template of a step sees, besides its own fan-out: params and the values of steps before it.
-pub fn context(params: &Map<String, Json>, values: &IndexMap<String, Json>) -> Map<String, Json> {
-    let mut context = Map::new();
-    context.insert("params".into(), Json::Object(params.clone()));
+pub fn context(params: &Map<String, Json>, values: &IndexMap<String, Json>) -> Scope {
+    let mut names = Scope::default();
+    names.insert("params", params);
     for (step, values) in values {
-        context.insert(step.clone(), json!({ "values": values }));
+        names.insert(step, BTreeMap::from([("values", values)]));
     }
-    context
+    names
 }
 
 /// Adds `inputs` and `outputs`, the paths that a process uses from its own folder.
-pub fn with_paths(mut context: Map<String, Json>, inputs: &IndexMap<String, Input>, step: &Step) -> Map<String, Json> {
+pub fn with_paths(mut names: Scope, inputs: &IndexMap<String, Input>, step: &Step) -> Scope {
     let input = |(name, input): (&String, &Input)| (name.clone(), Json::String(input_path(name, input)));
     let output = |(name, kind): (&String, &String)| (name.clone(), Json::String(output_path(name, kind)));
-    context.insert("inputs".into(), Json::Object(inputs.iter().map(input).collect()));
-    context.insert("outputs".into(), Json::Object(step.outputs.iter().map(output).collect()));
-    context
+    names.insert("inputs", inputs.iter().map(input).collect::<Map<_, _>>());
+    names.insert("outputs", step.outputs.iter().map(output).collect::<Map<_, _>>());
+    names
 }
 
 /// Where an input lies in a step's folder.
@@ -292,11 +292,11 @@ pub fn output_path(name: &str, kind: &str) -> String {
 ///
 /// # Errors
 /// When the condition cannot be evaluated.
-pub fn admits(step: &Step, context: &Map<String, Json>) -> Result<bool, BadTemplate> {
+pub fn admits(step: &Step, names: &Scope) -> Result<bool, BadTemplate> {
     match &step.r#if {
         None => Ok(true),
         Some(Condition::Plain(value)) => Ok(*value),
-        Some(Condition::Expression(text)) => Ok(expr::is_true(&expr::evaluate(text, context)?)),
+        Some(Condition::Expression(text)) => Ok(expr::is_true(&expr::evaluate(text, names)?)),
     }
 }
 
@@ -307,11 +307,11 @@ pub type Variables = std::collections::BTreeMap<String, String>;
 ///
 /// # Errors
 /// When a value cannot be rendered.
-pub fn environment(step: &Step, context: &Map<String, Json>) -> Result<(Variables, Variables), BadTemplate> {
+pub fn environment(step: &Step, names: &Scope) -> Result<(Variables, Variables), BadTemplate> {
     let (mut plain, mut secrets) = (Variables::new(), Variables::new());
     for (name, value) in &step.env {
         match value {
-            EnvValue::Text(text) => drop(plain.insert(name.clone(), expr::render(text, context, Quote::Plain)?)),
+            EnvValue::Text(text) => drop(plain.insert(name.clone(), expr::render(text, names, Quote::Plain)?)),
             EnvValue::Number(number) => drop(plain.insert(name.clone(), number.to_string())),
             EnvValue::Boolean(value) => drop(plain.insert(name.clone(), value.to_string())),
             EnvValue::Secret(secret) => drop(secrets.insert(name.clone(), secret.secret.clone())),
@@ -324,11 +324,11 @@ pub fn environment(step: &Step, context: &Map<String, Json>) -> Result<(Variable
 ///
 /// # Errors
 /// When a setting cannot be rendered.
-pub fn onnx_settings(step: &Step, context: &Map<String, Json>) -> Result<Map<String, Json>, BadTemplate> {
+pub fn onnx_settings(step: &Step, names: &Scope) -> Result<Map<String, Json>, BadTemplate> {
     let mut settings = Map::new();
     let Some(onnx) = &step.onnx else { return Ok(settings) };
     for (name, value) in onnx.templated() {
-        settings.insert(name.to_owned(), expr::render_json(value, context)?);
+        settings.insert(name.to_owned(), expr::render_json(value, names)?);
     }
     let plain = [
         ("resize", serde_json::to_value(onnx.resize)),
@@ -357,6 +357,7 @@ pub fn results(pipeline: &Pipeline) -> impl Iterator<Item = (&str, crate::lang::
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn step(value: Json) -> Step {
         serde_json::from_value(value).expect("step")

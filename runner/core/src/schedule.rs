@@ -24,7 +24,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::lang::graph::Edge;
 use crate::outcome::FailureKind;
@@ -47,7 +47,8 @@ pub struct Scheduler {
     free: Need,
     slots: usize,
     orders: VecDeque<Order>,
-    queued: BTreeSet<NodeId>,
+    /// What waits for the machine, by what it takes: of those that take the same, only the first needs to be looked at.
+    queued: BTreeMap<Need, BTreeSet<NodeId>>,
     awaited: usize,
     over: usize,
     keep_going: bool,
@@ -64,7 +65,7 @@ impl Scheduler {
             slots: machine.jobs.max(1),
             machine,
             orders: VecDeque::new(),
-            queued: BTreeSet::new(),
+            queued: BTreeMap::new(),
             awaited: 0,
             over: 0,
             keep_going,
@@ -245,30 +246,43 @@ impl Scheduler {
         self.awaited -= usize::from(awaits(&self.nodes[id.0].state));
         self.awaited += usize::from(awaits(&state));
         self.over += usize::from(matches!(state, State::Done(_)));
-        match state {
-            State::Queued(_) => self.queued.insert(id),
-            _ => self.queued.remove(&id),
-        };
+        let was = matches!(self.nodes[id.0].state, State::Queued(_));
+        match matches!(state, State::Queued(_)) {
+            is if is == was => {}
+            true => drop(self.queued.entry(self.clamped(id)).or_default().insert(id)),
+            false => self.leave_queue(id),
+        }
         self.nodes[id.0].state = state;
+    }
+
+    fn leave_queue(&mut self, id: NodeId) {
+        let need = self.clamped(id);
+        let Some(alike) = self.queued.get_mut(&need) else { return };
+        alike.remove(&id);
+        if alike.is_empty() {
+            self.queued.remove(&need);
+        }
     }
 
     /// Starts what fits, in order.
     fn admit(&mut self) {
-        for id in self.queued.iter().copied().collect::<Vec<_>>() {
-            let State::Queued(attempt) = self.nodes[id.0].state else { continue };
-            if self.slots == 0 {
-                break;
-            }
+        while let Some(id) = self.first_that_fits() {
+            let State::Queued(attempt) = self.nodes[id.0].state else { return };
             let need = self.clamped(id);
-            if need.cpu <= self.free.cpu && need.memory <= self.free.memory && need.gpu <= self.free.gpu {
-                self.slots -= 1;
-                self.free.cpu -= need.cpu;
-                self.free.memory -= need.memory;
-                self.free.gpu -= need.gpu;
-                self.set(id, State::Running(attempt));
-                self.orders.push_back(Order::Start(id, attempt));
-            }
+            self.slots -= 1;
+            self.free.cpu -= need.cpu;
+            self.free.memory -= need.memory;
+            self.free.gpu -= need.gpu;
+            self.set(id, State::Running(attempt));
+            self.orders.push_back(Order::Start(id, attempt));
         }
+    }
+
+    fn first_that_fits(&self) -> Option<NodeId> {
+        let fits =
+            |need: &Need| need.cpu <= self.free.cpu && need.memory <= self.free.memory && need.gpu <= self.free.gpu;
+        let fitting = self.queued.iter().filter(|(need, _)| self.slots > 0 && fits(need));
+        fitting.filter_map(|(_, alike)| alike.first().copied()).min()
     }
 
     fn clamped(&self, id: NodeId) -> Need {

@@ -10,7 +10,7 @@ use crate::outcome::FailureKind;
 pub struct NodeId(pub usize);
 
 /// What a step takes of the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Need {
     /// Thousandths of a core.
     pub cpu: u64,

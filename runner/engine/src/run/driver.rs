@@ -1,17 +1,18 @@
 //! The one task that owns a run's state. Everything else sends it messages.
 //!
 //! ```text
-//!            orders                     ┌─ look, claim (blocking) ──┐
-//! Scheduler ───────► Driver ── spawns ──┼─ attempt (task) ──────────┼──► Message ──► Driver ──► Scheduler
+//!            orders                     ┌─ look (blocking) ─────────┐
+//! Scheduler ───────► Driver ── spawns ──┼─ claim, attempt (task) ───┼──► Message ──► Driver ──► Scheduler
 //!                      │                └─ pause, wait (timers) ────┘
 //!                      └──► emit: the record, the reporter
 //! ```
 //! Bounds: steps speak through channels of 256 lines each and the driver's own of 1024 messages; a step that talks faster than the
-//! driver listens is slowed down, never cut off.
+//! driver listens is slowed down, never cut off. Plugins speak to the driver's own directly.
 //!
-//! Here stand the loop and the attempts; [`looking`] asks what a step's result is, [`elsewhere`] whether another run makes it, [`ending`] sees
-//! the run off, [`telling`] is how anybody hears of it.
+//! Here stands the loop; [`looking`] asks what a step's result is, [`attempts`] starts what must run, [`elsewhere`] asks whether another run makes
+//! it, [`ending`] sees the run off, [`telling`] is how anybody hears of it.
 
+mod attempts;
 mod elsewhere;
 mod ending;
 mod looking;
@@ -20,24 +21,26 @@ mod telling;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use flowrun_core::digest::Digest;
 use flowrun_core::event::{Counts, Event, RunOutcome, Skip};
-use flowrun_core::outcome::{Failure, FailureKind, Say};
+use flowrun_core::outcome::{Failure, Say};
 use flowrun_core::plan::{Plan, Planned};
 use flowrun_core::schedule::{End, NodeId, Order, Scheduler, SkipWhy, State};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::execute::{self, Attempt, Made};
-use super::look::{Looked, StepResult};
+use super::execute::Made;
+use super::look::Looked;
 use super::resume::Resumed;
 use super::session::Session;
 use super::{Report, Stop};
-use crate::store::{Holder, RunRecord, StoredEntry, StoredOutput};
+use crate::store::{Holder, RunRecord};
 use elsewhere::Claiming;
 pub(crate) use looking::Found;
+use looking::Looks;
 use node::Node;
 
 /// How often the reporter may redraw.
@@ -63,6 +66,8 @@ pub(crate) struct Wishes {
 pub(crate) struct Driver<'a> {
     pub(crate) session: Arc<Session>,
     plan: &'a Plan,
+    /// The steps of the plan, to be handed on.
+    steps: Vec<Arc<Planned>>,
     scheduler: Scheduler,
     nodes: Vec<Node>,
     wishes: Wishes,
@@ -76,6 +81,9 @@ pub(crate) struct Driver<'a> {
     pub(crate) failures: Vec<(String, Failure)>,
     sender: mpsc::Sender<Message>,
     inbox: mpsc::Receiver<Message>,
+    looks: Arc<Looks>,
+    /// Whether nothing is started any more, for those who are about to.
+    halted: Arc<AtomicBool>,
     record_broken: bool,
     /// Whether it was said that claims cannot be had.
     unclaimed: bool,
@@ -100,6 +108,7 @@ impl<'a> Driver<'a> {
         Self {
             session,
             plan,
+            steps: plan.steps.iter().cloned().map(Arc::new).collect(),
             scheduler,
             nodes,
             wishes,
@@ -113,6 +122,8 @@ impl<'a> Driver<'a> {
             failures: Vec::new(),
             sender,
             inbox,
+            looks: Arc::default(),
+            halted: Arc::default(),
             record_broken: false,
             unclaimed: false,
         }
@@ -124,6 +135,7 @@ impl<'a> Driver<'a> {
         let stop = self.stop.clone();
         let mut asked = false;
         loop {
+            self.halted.store(self.scheduler.is_stopping(), Ordering::Relaxed);
             for order in self.scheduler.take_orders() {
                 self.obey(order);
             }
@@ -188,95 +200,8 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn planned(&self, id: NodeId) -> &Planned {
-        &self.plan.steps[self.nodes[id.0].planned]
-    }
-
-    fn start(&mut self, id: NodeId, attempt: u32) {
-        match &self.nodes[id.0].missed {
-            // Between attempts the claim is kept.
-            Some(missed) if missed.may_be_shared && attempt == 1 => self.claim(id, missed.key),
-            _ => self.begin(id, attempt),
-        }
-    }
-
-    fn begin(&mut self, id: NodeId, attempt: u32) {
-        let Some(missed) = self.nodes[id.0].missed.clone() else {
-            return self.failed(
-                id,
-                Failure::new(FailureKind::Infrastructure, "started before it was looked up: a bug of flowrun's"),
-            );
-        };
-        let label = self.nodes[id.0].label.clone();
-        self.emit(Event::Started { step: label.clone(), attempt });
-        self.open_log(id, attempt);
-        self.nodes[id.0].started = Some(Instant::now());
-        let attempt = Attempt {
-            run: self.run.clone(),
-            label,
-            number: attempt,
-            planned: self.planned(id).clone(),
-            job: Arc::new(missed.job.clone()),
-            origins: missed.origins.clone(),
-            key: missed.key,
-        };
-        let (session, sender, token) = (self.session.clone(), self.sender.clone(), self.token.child_token());
-        tokio::spawn(async move {
-            let (say, mut said) = mpsc::channel(256);
-            let listener = {
-                let sender = sender.clone();
-                tokio::spawn(async move {
-                    while let Some(say) = said.recv().await {
-                        let _ = sender.send(Message::Said(id, say)).await;
-                    }
-                })
-            };
-            let result = execute::attempt(session, attempt, say, token).await;
-            // Its last words come before its end.
-            let _ = listener.await;
-            let _ = sender.send(Message::Ended(id, Box::new(result))).await;
-        });
-    }
-
-    fn ended(&mut self, id: NodeId, result: Result<Made, Failure>) {
-        self.nodes[id.0].log = None;
-        match result {
-            Ok(made) => {
-                made.warnings.into_iter().for_each(|text| self.emit(Event::Warned { text }));
-                self.succeeded(id, made.result);
-            }
-            Err(failure) => self.failed(id, failure),
-        }
-    }
-
-    fn succeeded(&mut self, id: NodeId, result: StepResult) {
-        let node = &self.nodes[id.0];
-        let Some(missed) = node.missed.clone() else { return };
-        let entry = StoredEntry {
-            key: missed.key,
-            manifest: serde_json::to_value(&missed.manifest).unwrap_or_default(),
-            outputs: result.outputs.iter().map(|(name, output)| (name.clone(), StoredOutput::of(output))).collect(),
-            values: result.values.clone(),
-            run: self.run.clone(),
-            took_ms: node.took_ms(),
-            created_unix_ms: super::now_ms(),
-            sandbox: execute::sandbox_of(&missed.job.work),
-        };
-        let (label, took_ms) = (node.label.clone(), node.took_ms());
-        if let Err(error) = self.session.store.save_entry(&entry, &self.session.tag(&label)) {
-            self.emit(Event::Warned { text: format!("the result of `{label}` is not in the cache: {error}") });
-        }
-        self.emit(Event::Finished {
-            step: label,
-            key: missed.key,
-            took_ms,
-            outputs: result.outputs.clone(),
-            values: result.values.clone(),
-        });
-        self.counts.ran += 1;
-        self.let_go(id);
-        self.nodes[id.0].result = Some(Arc::new(result));
-        self.scheduler.ended(id, Ok(()));
+    fn planned(&self, id: NodeId) -> &Arc<Planned> {
+        &self.steps[self.nodes[id.0].planned]
     }
 
     fn failed(&mut self, id: NodeId, failure: Failure) {

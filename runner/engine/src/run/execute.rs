@@ -1,13 +1,15 @@
-//! One attempt of one step: a room, the work done in it, its outputs taken into the store.
+//! One attempt of one step: a room, the work done in it, its outputs taken into the store and its result kept.
 //!
-//! The limits of time and the end of the room are wrapped around here, in one place for every kind of step.
+//! The limit of time is wrapped around here. A `uses` step is made by [`super::plugin`], on one thread, limit and all; what others do goes from
+//! one thread that may block to the next.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use flowrun_core::key::{Content, Job, Work};
+use flowrun_core::digest::Digest;
+use flowrun_core::key::{Content, Job, Manifest, Work};
 use flowrun_core::outcome::{Failure, FailureKind, Say};
 use flowrun_core::plan::Planned;
 use serde_json::{Map, Value as Json};
@@ -15,21 +17,41 @@ use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
 use super::look::{Origin, StepResult, store_failure};
-use super::room::{Room, blocking};
+use super::room::{Room, Taken, blocking};
 use super::session::Session;
 use super::{plugin, shard, shell};
-use crate::process;
-use crate::store::Sandbox;
+use crate::store::{Sandbox, StoredEntry, StoredOutput};
+use crate::{process, wasm};
 
 /// An attempt to be made.
 pub(crate) struct Attempt {
     pub(crate) run: String,
     pub(crate) label: String,
     pub(crate) number: u32,
-    pub(crate) planned: Planned,
+    pub(crate) planned: Arc<Planned>,
     pub(crate) job: Arc<Job>,
     pub(crate) origins: Vec<Origin>,
-    pub(crate) key: flowrun_core::digest::Digest,
+    pub(crate) key: Digest,
+    /// What its result is stored with; nothing where it is not to be stored.
+    pub(crate) manifest: Option<Arc<Manifest>>,
+    /// Asked first, where it may block, whether it is to begin at all.
+    pub(crate) gate: Option<Gate>,
+}
+
+/// Says whether an attempt is to begin.
+pub(crate) type Gate = Box<dyn FnOnce() -> bool + Send + Sync>;
+
+impl Attempt {
+    /// When it began; nothing where it is not to begin. May block.
+    pub(super) fn begin(&mut self) -> Option<Instant> {
+        let begins = self.gate.take().is_none_or(|gate| gate());
+        begins.then(Instant::now)
+    }
+
+    /// The name of its folder.
+    pub(super) fn slug(&self) -> String {
+        format!("{}.{}", self.label, self.number)
+    }
 }
 
 /// What the work of a step gave, beside its outputs.
@@ -50,17 +72,23 @@ impl From<Map<String, Json>> for Worked {
 /// What an attempt came to.
 pub(crate) struct Made {
     pub(crate) result: StepResult,
-    /// What a person should hear of it: files that it left undeclared.
+    /// What a person should hear of it: files that it left undeclared; that its result could not be kept.
     pub(crate) warnings: Vec<String>,
+    /// Milliseconds that it took, without keeping its result.
+    pub(crate) took_ms: u64,
 }
 
-/// Makes the attempt. Dropping the future stops nothing: cancel `stop`.
+/// Makes the attempt, and keeps its result; nothing where it was not to begin. Dropping the future stops nothing: cancel `stop`.
 pub(crate) async fn attempt(
     session: Arc<Session>,
     attempt: Attempt,
     say: Sender<Say>,
     stop: CancellationToken,
-) -> Result<Made, Failure> {
+) -> Result<Option<Made>, Failure> {
+    if matches!(attempt.job.work, Work::Plugin { .. }) {
+        let (at, ear) = (session.clone(), wasm::ear(say));
+        return session.guests.run(move || plugin::attempt(&at, attempt, &ear, &stop)).await;
+    }
     let limit = attempt.planned.timeout();
     let timer = stop.child_token();
     let work = within_folder(session, attempt, say, timer.clone());
@@ -71,35 +99,39 @@ pub(crate) async fn attempt(
         () = tokio::time::sleep(limit) => {
             timer.cancel();
             // The work itself answers once everything it started is gone.
-            let _ = work.await;
-            match stop.is_cancelled() {
-                true => Err(Failure::new(FailureKind::Interrupted, "interrupted")),
-                false => Err(too_slow(limit)),
+            match (work.await, stop.is_cancelled()) {
+                // It was whole, and kept, at that very moment.
+                (Ok(made), _) => Ok(made),
+                (Err(_), true) => Err(Failure::new(FailureKind::Interrupted, "interrupted")),
+                (Err(_), false) => Err(too_slow(limit)),
             }
         }
     }
 }
 
-fn too_slow(limit: Duration) -> Failure {
+pub(super) fn too_slow(limit: Duration) -> Failure {
     Failure::new(FailureKind::Timeout, format!("ran past its timeout of {limit:?}"))
         .hint("raise `timeout:` if it needs longer")
 }
 
 async fn within_folder(
     session: Arc<Session>,
-    attempt: Attempt,
+    mut attempt: Attempt,
     say: Sender<Say>,
     stop: CancellationToken,
-) -> Result<Made, Failure> {
-    let slug = format!("{}.{}", attempt.label, attempt.number);
-    let room = Room::new(session.store.step_folder(&attempt.run, &slug).map_err(store_failure)?);
-    if let Work::Gather { .. } = attempt.job.work {
-        return gathered(&session, &attempt, &room).await;
-    }
-    let result = in_room(&session, &attempt, &room, &say, &stop).await;
-    let store = session.store.clone();
-    let _ = tokio::task::spawn_blocking(move || store.discard(room.root())).await;
-    result
+) -> Result<Option<Made>, Failure> {
+    let (attempt, began) = blocking(move || Ok((attempt.begin(), attempt))).await.map(|(began, one)| (one, began))?;
+    let Some(began) = began else { return Ok(None) };
+    let room = Room::new(session.store.step_folder(&attempt.run, &attempt.slug()).map_err(store_failure)?);
+    let result = match attempt.job.work {
+        Work::Gather { .. } => gathered(&session, &attempt, &room).await,
+        _ => in_room(&session, &attempt, &room, &say, &stop).await,
+    };
+    blocking(move || {
+        let _ = session.store.discard(room.root());
+        result.map(|made| Some(kept(&session, &attempt, made, began)))
+    })
+    .await
 }
 
 /// The parts of a divided step put together: nothing of anybody else's runs.
@@ -107,11 +139,9 @@ async fn gathered(session: &Arc<Session>, attempt: &Attempt, room: &Room) -> Res
     let (store, job, scratch) = (session.store.clone(), attempt.job.clone(), room.root().to_owned());
     let result = blocking(move || {
         let Work::Gather { parts, outputs, values } = &job.work else { return Ok(StepResult::default()) };
-        let result = shard::gather(&store, &scratch, &job, parts, outputs, values);
-        let _ = store.discard(&scratch);
-        result
+        shard::gather(&store, &scratch, &job, parts, outputs, values)
     });
-    Ok(Made { result: result.await?, warnings: Vec::new() })
+    Ok(Made { result: result.await?, warnings: Vec::new(), took_ms: 0 })
 }
 
 async fn in_room(
@@ -130,6 +160,12 @@ async fn in_room(
     }
     let (at, job, place) = (session.clone(), attempt.job.clone(), room.clone());
     let taken = blocking(move || place.take(&at, &job)).await?;
+    made(attempt, taken, Worked { values, notes })
+}
+
+/// What the work and its outputs come to.
+pub(super) fn made(attempt: &Attempt, taken: Taken, worked: Worked) -> Result<Made, Failure> {
+    let Worked { values, notes } = worked;
     let undeclared = |strays: &Vec<String>| {
         format!(
             "`{}` left what it does not declare as outputs, and it was thrown away: {}",
@@ -141,11 +177,36 @@ async fn in_room(
     let strays = Some(&taken.strays).filter(|strays| !strays.is_empty()).map(undeclared);
     let warnings = told.chain(strays).collect();
     let values = declared(values, &attempt.job.values)?;
-    Ok(Made { result: StepResult { outputs: taken.outputs, values }, warnings })
+    Ok(Made { result: StepResult { outputs: taken.outputs, values }, warnings, took_ms: 0 })
+}
+
+/// Keeps what was made, where it is to be kept, and says how long it took to make.
+pub(super) fn kept(session: &Session, attempt: &Attempt, mut made: Made, began: Instant) -> Made {
+    made.took_ms = began.elapsed().as_millis() as u64;
+    let Some(manifest) = &attempt.manifest else { return made };
+    let stored = |(name, output): (&String, &_)| (name.clone(), StoredOutput::of(output));
+    let entry = StoredEntry {
+        key: attempt.key,
+        manifest: serde_json::to_value(&**manifest).unwrap_or_default(),
+        outputs: made.result.outputs.iter().map(stored).collect(),
+        values: made.result.values.clone(),
+        run: attempt.run.clone(),
+        took_ms: made.took_ms,
+        created_unix_ms: super::now_ms(),
+        sandbox: sandbox_of(&attempt.job.work),
+    };
+    if let Err(error) = session.store.save_entry(&entry, &session.tag(&attempt.label)) {
+        made.warnings.push(format!("the result of `{}` is not in the cache: {error}", attempt.label));
+    }
+    made
 }
 
 /// Downloads among the inputs, by input name.
-async fn fetch_pinned(session: &Session, job: &Job, say: &Sender<Say>) -> Result<BTreeMap<String, PathBuf>, Failure> {
+pub(super) async fn fetch_pinned(
+    session: &Session,
+    job: &Job,
+    say: &Sender<Say>,
+) -> Result<BTreeMap<String, PathBuf>, Failure> {
     let mut found = BTreeMap::new();
     for (name, input) in &job.inputs {
         if let Content::Pinned(pin) = &input.content {
@@ -163,7 +224,9 @@ async fn work(
     stop: &CancellationToken,
 ) -> Result<Worked, Failure> {
     match &attempt.job.work {
-        Work::Plugin { .. } => plugin::run(session, attempt, room, say, stop).await,
+        Work::Plugin { .. } => {
+            Err(Failure::new(FailureKind::Infrastructure, "a plugin away from its thread: a bug of flowrun's"))
+        }
         Work::Process { .. } => shell::run(session, attempt, room, say, stop).await,
         Work::Onnx { settings, .. } => {
             super::detector::run(session, attempt, settings, room, say, stop).await.map(Worked::from)
@@ -188,7 +251,7 @@ fn declared(mut values: Map<String, Json>, names: &[String]) -> Result<Map<Strin
 }
 
 /// What kept a step from seeing more than its key holds, for its entry.
-pub(crate) fn sandbox_of(work: &Work) -> Sandbox {
+fn sandbox_of(work: &Work) -> Sandbox {
     match work {
         Work::Process { sandbox: false, .. } => Sandbox::Off,
         Work::Process { .. } | Work::Onnx { .. } if process::sandbox_missing().is_some() => Sandbox::Unavailable,

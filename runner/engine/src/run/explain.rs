@@ -91,7 +91,7 @@ pub async fn explain(project: &Project, options: Options, label: &str) -> Result
     let store = Store::open(&project.root)?;
     let (session, _) = prepare(project, options.params, store, &plan, true, &mut witness).await?;
     let session = Arc::new(session);
-    let driver = survey(session.clone(), &plan, &plan.with_ancestors(&wanted), &mut witness).await;
+    let mut driver = survey(session.clone(), &plan, &plan.with_ancestors(&wanted), &mut witness).await;
     let found = driver.found(label);
     drop(driver);
     session.save_memo();
@@ -101,7 +101,7 @@ pub async fn explain(project: &Project, options: Options, label: &str) -> Result
         let problem = instances.or(witness.problem).unwrap_or_else(|| "no such instance".to_owned());
         return Err(RunError::Unknown { step: label.to_owned(), problem });
     };
-    let manifest = found.manifest;
+    let manifest = Arc::unwrap_or_clone(found.manifest);
     let key = manifest.key();
     let result = session.store.peek_entry(&key).ok().flatten().filter(|_| found.cached);
     let nearest = session.nearest(label, &manifest, Some(key));

@@ -4,12 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use flowrun_core::artifact::{Artifact, Mode, Tree};
 use flowrun_core::digest::Digest;
 use flowrun_core::event::{Output, Reason};
-use flowrun_core::expr::{self, BadTemplate, Quote};
+use flowrun_core::expr::{self, BadTemplate, Quote, Scope};
 use flowrun_core::key::{Content, Input, Job, Manifest, PythonLeaf, Work};
 use flowrun_core::lang::reference::{Reference, Target};
 use flowrun_core::lang::written::Switch;
@@ -46,15 +46,35 @@ pub(crate) enum Upstream {
     Nothing,
 }
 
+/// What a step is given by those before it: the same for all instances of a fan-out, which may be many.
+#[derive(Default)]
+pub(crate) struct Before {
+    pub(crate) upstream: IndexMap<String, Upstream>,
+    /// Those that a plan knows would run.
+    pub(crate) pending: Vec<String>,
+    names: OnceLock<Scope>,
+}
+
+impl Before {
+    pub(crate) fn new(upstream: IndexMap<String, Upstream>, pending: Vec<String>) -> Self {
+        Self { upstream, pending, names: OnceLock::new() }
+    }
+
+    /// What templates see of the run: made once, since lists of thousands of items may be among it.
+    fn names(&self, params: &Map<String, Json>) -> Scope {
+        self.names.get_or_init(|| plan::context(params, &values_of(&self.upstream))).clone()
+    }
+}
+
 /// Everything that looking needs to know of the run so far.
 pub(crate) struct Question {
-    pub(crate) planned: Planned,
+    pub(crate) planned: Arc<Planned>,
     pub(crate) label: String,
     pub(crate) instance: Option<Instance>,
-    pub(crate) upstream: IndexMap<String, Upstream>,
+    pub(crate) before: Arc<Before>,
     /// What the parts of a divided step made, once all have ended well.
     pub(crate) parts: Option<Vec<(String, Arc<StepResult>)>>,
-    /// Steps before it that a plan knows would run.
+    /// Steps before it, and parts of it, that a plan knows would run.
     pub(crate) pending: Vec<String>,
     pub(crate) forced: bool,
     /// What it had in the run that is taken up.
@@ -82,8 +102,8 @@ pub(crate) enum Looked {
 /// A step that must run.
 pub(crate) struct Missed {
     pub(crate) key: Digest,
-    pub(crate) manifest: Manifest,
-    pub(crate) job: Job,
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) job: Arc<Job>,
     /// Files of the workspace whose bytes the store may not hold yet.
     pub(crate) origins: Vec<Origin>,
     pub(crate) reasons: Vec<Reason>,
@@ -136,22 +156,22 @@ impl Session {
     }
 
     /// What the step's templates see.
-    pub(crate) fn context(&self, question: &Question) -> Map<String, Json> {
-        let mut context = plan::context(&self.params, &values_of(&question.upstream));
+    pub(crate) fn context(&self, question: &Question) -> Scope {
+        let mut context = question.before.names(&self.params);
         if let Some(instance) = &question.instance {
-            context.extend(instance.names.clone());
+            context.extend(&instance.names);
         }
         context
     }
 
     /// The rendered step, and the workspace files whose bytes it will need.
-    pub(crate) fn job(&self, question: &Question, context: Map<String, Json>) -> Result<(Job, Vec<Origin>), Failure> {
+    pub(crate) fn job(&self, question: &Question, context: Scope) -> Result<(Job, Vec<Origin>), Failure> {
         let step = &question.planned.step;
         let mut origins = Vec::new();
         let mut inputs = IndexMap::new();
         for (name, text) in &step.inputs {
             let reference = Reference::parse(text).map_err(|message| Failure::new(FailureKind::Step, message))?;
-            inputs.insert(name.clone(), self.input(&reference, &question.upstream, &mut origins)?);
+            inputs.insert(name.clone(), self.input(&reference, &question.before.upstream, &mut origins)?);
         }
         let part = question.instance.as_ref().and_then(|instance| instance.part.as_ref());
         if let Some(part) = part {
@@ -163,12 +183,7 @@ impl Session {
         Ok((Job { work, inputs, outputs: step.outputs.clone(), values: step.values.clone(), part }, origins))
     }
 
-    fn work(
-        &self,
-        question: &Question,
-        context: &Map<String, Json>,
-        origins: &mut Vec<Origin>,
-    ) -> Result<Work, Failure> {
+    fn work(&self, question: &Question, context: &Scope, origins: &mut Vec<Origin>) -> Result<Work, Failure> {
         let step = &question.planned.step;
         if let Some(name) = &step.uses {
             let config = expr::render_json(&Json::Object(step.with.clone()), context).map_err(bad_template)?;
@@ -338,6 +353,7 @@ impl Session {
             }
         }
         let may_be_shared = cached && !question.forced;
+        let (manifest, job) = (Arc::new(manifest), Arc::new(job));
         Looked::Miss(Box::new(Missed { key, manifest, job, origins, reasons, since, may_be_shared }))
     }
 

@@ -1,33 +1,90 @@
-//! A `uses` step: what its component is given, and what it may use.
+//! A `uses` step, all of it on the thread of its guest: claimed, laid out, run, taken in, stored. A light step's own work takes less time
+//! than to hand it from thread to thread.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use flowrun_core::digest::Digest;
-use flowrun_core::key::{Work, canonical};
-use flowrun_core::lang::units;
-use flowrun_core::lang::written;
-use flowrun_core::outcome::{Failure, Say};
+use flowrun_core::key::{Content, Job, Work, canonical};
+use flowrun_core::lang::{units, written};
+use flowrun_core::outcome::{Failure, FailureKind};
 use flowrun_core::plan::{input_path, output_path};
 use serde_json::Value as Json;
-use tokio::sync::mpsc::Sender;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::execute::{Attempt, Worked};
+use super::execute::{self, Attempt, Made, Worked};
+use super::look::store_failure;
 use super::room::Room;
 use super::session::Session;
 use super::shell;
-use crate::wasm;
+use crate::wasm::{self, Ear};
 
-/// Runs the step's component.
-pub(crate) async fn run(
+/// Makes the attempt; blocks. Nothing where it was not to begin.
+pub(super) fn attempt(
+    session: &Arc<Session>,
+    mut attempt: Attempt,
+    say: &Ear,
+    stop: &CancellationToken,
+) -> Result<Option<Made>, Failure> {
+    let Some(began) = attempt.begin() else { return Ok(None) };
+    let (timer, limit) = (stop.child_token(), attempt.planned.timeout());
+    let ends = limit.and_then(|limit| began.checked_add(limit)).map(|ends| (ends, timer.clone()));
+    let _ticking = session.wasm()?.ticking(ends);
+    let room = Room::new(session.store.step_place(&attempt.run, &attempt.slug()).map_err(store_failure)?);
+    let made = in_room(session, &attempt, &room, say, &timer);
+    // What cannot be removed now will be when the run is over.
+    let _ = session.store.discard(room.root());
+    match (made, limit) {
+        (Ok(made), _) => Ok(Some(execute::kept(session, &attempt, made, began))),
+        (Err(_), Some(limit)) if timer.is_cancelled() && !stop.is_cancelled() => Err(execute::too_slow(limit)),
+        (Err(failure), _) => Err(failure),
+    }
+}
+
+fn in_room(
     session: &Arc<Session>,
     attempt: &Attempt,
     room: &Room,
-    say: &Sender<Say>,
+    say: &Ear,
     stop: &CancellationToken,
-) -> Result<Worked, Failure> {
+) -> Result<Made, Failure> {
+    let pinned = pinned(session, &attempt.job, say)?;
+    room.lay(session, &attempt.job, &attempt.origins, &pinned)?;
+    let job = job(session, attempt, room)?;
+    let values = session.wasm()?.run_here(&job, say, stop)?;
+    if stop.is_cancelled() {
+        return Err(Failure::new(FailureKind::Interrupted, "interrupted"));
+    }
+    execute::made(attempt, room.take(session, &attempt.job)?, Worked::from(values))
+}
+
+/// Downloads among the inputs, by input name.
+fn pinned(session: &Session, job: &Job, say: &Ear) -> Result<BTreeMap<String, PathBuf>, Failure> {
+    if !job.inputs.values().any(|input| matches!(input.content, Content::Pinned(_))) {
+        return Ok(BTreeMap::new());
+    }
+    let (tell, mut told) = mpsc::channel(256);
+    let hear = async {
+        while let Some(mut line) = told.recv().await {
+            // The ear of a driver that is behind has room again soon.
+            while let Some(back) = say(line) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                line = back;
+            }
+        }
+    };
+    let fetch = async move { execute::fetch_pinned(session, job, &tell).await };
+    Handle::current().block_on(async { tokio::join!(fetch, hear).0 })
+}
+
+/// What its component is given, and what it may use.
+fn job(session: &Session, attempt: &Attempt, room: &Room) -> Result<wasm::Job, Failure> {
     let Work::Plugin { name, config, allow, env, secrets, .. } = &attempt.job.work else {
-        return Ok(Worked::default());
+        return Err(Failure::new(FailureKind::Infrastructure, "not a plugin: a bug of flowrun's"));
     };
     let mut granted = wasm::Granted { allow: allow.clone(), env: env.clone(), secrets: Vec::new() };
     for (name, value) in shell::resolved(secrets)? {
@@ -37,7 +94,7 @@ pub(crate) async fn run(
     let plugin = session.plugin(name)?;
     let inputs = attempt.job.inputs.iter().map(|(name, input)| wasm::Place::new(name, input_path(name, input)));
     let outputs = attempt.job.outputs.iter().map(|(name, kind)| wasm::Place::new(name, output_path(name, kind)));
-    let job = wasm::Job {
+    Ok(wasm::Job {
         component: plugin.file,
         digest: plugin.digest,
         config: canonical(&Json::Object(config.clone())),
@@ -48,8 +105,7 @@ pub(crate) async fn run(
         granted,
         limits: limits(attempt.planned.step.limits.as_ref()),
         seed: seed_of(&attempt.key),
-    };
-    session.wasm()?.run(&job, say, stop).await.map(Worked::from)
+    })
 }
 
 /// In the order of names: the one they were written in is in no key.

@@ -12,6 +12,8 @@
 //! ```
 //! Inputs lie beside the working directory and not in it, since a sandbox can open a folder for writing but not close one below it.
 //! What a failed attempt left is thrown away with the folder: it was never in the store.
+//!
+//! A plugin has no use for `values`, `home` and `tmp`; one without inputs and outputs has no room at all, unless it asks for its folders.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -88,8 +90,13 @@ impl Room {
         pinned: &BTreeMap<String, PathBuf>,
     ) -> Result<(), Failure> {
         session.ensure(origins)?;
-        for folder in [self.inputs(), self.work().join("out"), self.home(), self.tmp(), self.given()] {
-            make(&folder)?;
+        let plugin = matches!(job.work, Work::Plugin { .. });
+        if plugin && job.inputs.is_empty() && job.outputs.is_empty() {
+            return Ok(());
+        }
+        let own = if plugin { Vec::new() } else { vec![self.home(), self.tmp(), self.given()] };
+        for folder in [self.inputs(), self.work().join("out")].iter().chain(&own) {
+            make(folder)?;
         }
         let link = self.work().join("in");
         std::os::unix::fs::symlink("../in", &link).map_err(|error| disk(&link, &error))?;
@@ -122,7 +129,11 @@ impl Room {
     /// Takes what was made into the store.
     pub(crate) fn take(&self, session: &Session, job: &Job) -> Result<Taken, Failure> {
         inputs_are_whole(session, job)?;
-        self.is_as_given()?;
+        let plugin = matches!(job.work, Work::Plugin { .. });
+        if plugin && job.outputs.is_empty() && std::fs::symlink_metadata(self.work().join("out")).is_err() {
+            return Ok(Taken { outputs: IndexMap::new(), strays: Vec::new() });
+        }
+        self.is_as_given(plugin)?;
         let mut outputs = IndexMap::new();
         for (name, kind) in &job.outputs {
             outputs.insert(name.clone(), self.take_one(session, name, kind)?);
@@ -132,9 +143,9 @@ impl Room {
 
     /// Whether the folders are those that were laid out. Whatever a link in their place leads to is not the step's: it must not be taken,
     /// which would move it away. Nothing of the step runs any more, so nobody can change that after the look.
-    fn is_as_given(&self) -> Result<(), Failure> {
-        for (folder, name) in [(self.work(), "."), (self.work().join("out"), "out"), (self.given(), "$FLOWRUN_VALUES")]
-        {
+    fn is_as_given(&self, plugin: bool) -> Result<(), Failure> {
+        let values = (!plugin).then(|| (self.given(), "$FLOWRUN_VALUES"));
+        for (folder, name) in [(self.work(), "."), (self.work().join("out"), "out")].into_iter().chain(values) {
             if !std::fs::symlink_metadata(&folder).is_ok_and(|found| found.is_dir()) {
                 let text = format!("`{name}` is not the folder that it was given any more");
                 return Err(Failure::new(FailureKind::Output, text)

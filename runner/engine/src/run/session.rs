@@ -24,7 +24,7 @@ use crate::project::Project;
 use crate::python::{self, PythonLock, PythonSpec};
 use crate::store::{Memo, Store};
 use crate::tools::{self, Toolbox};
-use crate::wasm::WasmHost;
+use crate::wasm::{Threads, WasmHost};
 
 /// A plugin's component and its digest.
 #[derive(Clone)]
@@ -53,6 +53,8 @@ pub(crate) struct Session {
     interpreters: HashMap<String, String>,
     pub(super) tool_words: Mutex<HashMap<Digest, BTreeSet<String>>>,
     pub(super) tool_folders: Mutex<HashMap<Digest, PathBuf>>,
+    /// Threads for plugins; the engine itself is made on one of them.
+    pub(crate) guests: Threads,
     wasm: OnceLock<Result<WasmHost, String>>,
 }
 
@@ -83,6 +85,7 @@ impl Session {
             interpreters,
             tool_words: Mutex::default(),
             tool_folders: Mutex::default(),
+            guests: Threads::default(),
             wasm: OnceLock::new(),
         }
     }

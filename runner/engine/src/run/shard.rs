@@ -38,7 +38,7 @@ impl Session {
         let divided = manifest.shard.as_ref().ok_or_else(|| bug("a step is divided whose plugin cannot be"))?;
         let written = step.inputs.get(&divided.input).ok_or_else(|| bug("the divided input is not given"))?;
         let reference = Reference::parse(written).map_err(|message| Failure::new(FailureKind::Step, message))?;
-        let input = self.input(&reference, &question.upstream, &mut Vec::new())?;
+        let input = self.input(&reference, &question.before.upstream, &mut Vec::new())?;
         let Content::Known(folder @ Artifact { mode: Mode::Folder, .. }) = input.content else {
             let message = format!("`{reference}` is not a folder, and only the files of a folder can be divided");
             return Err(Failure::new(FailureKind::Step, message).hint("take `shard` away"));

@@ -146,7 +146,7 @@ pub async fn verify(
     let session = Arc::new(session);
     let all = (0..plan.steps.len()).map(flowrun_core::schedule::NodeId).collect();
     let chosen = if steps.is_empty() { all } else { plan.with_ancestors(&wanted) };
-    let driver = self::survey(session.clone(), &plan, &chosen, &mut survey).await;
+    let mut driver = self::survey(session.clone(), &plan, &chosen, &mut survey).await;
     let found: HashMap<String, Found> = driver.all_found().collect();
     drop(driver);
     let labels = survey.labels(&plan, steps)?;
@@ -262,8 +262,14 @@ fn ready(session: &Session, label: &str, found: Found) -> Result<(StoredEntry, A
         job: Arc::new(job),
         origins,
         key,
+        manifest: None,
+        gate: None,
     };
     Ok((entry, attempt))
+}
+
+fn begun<T>(made: Option<T>) -> Result<T, Failure> {
+    made.ok_or_else(|| Failure::new(FailureKind::Infrastructure, "it did not begin: a bug of flowrun's"))
 }
 
 /// Runs a step again and compares.
@@ -283,7 +289,7 @@ async fn again(session: &Arc<Session>, step: String, entry: StoredEntry, attempt
         Vec::from(tail)
     });
     let made = tokio::select! {
-        made = execute::attempt(session.clone(), attempt, say, stop.token()) => made,
+        made = execute::attempt(session.clone(), attempt, say, stop.token()) => made.and_then(begun),
         // What still runs dies with this process.
         () = stop.forced() => Err(Failure::new(FailureKind::Interrupted, "interrupted")),
     };

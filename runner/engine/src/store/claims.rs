@@ -1,23 +1,31 @@
 //! Claims: whoever makes a result says so, so that two runs that need it make it once.
 //!
-//! A claim is a file `claims/KEY` with an exclusive lock on it. The lock is the claim; the file is only where it hangs, and holds the id of the
-//! run for others to read. The kernel takes the lock back at death, so there is nothing to clean up before the next may claim.
+//! A run that claims has one file of its own, its *badge*: it holds the run's id for others to read, and the run holds an exclusive lock on it as
+//! long as it has the store open. A claim is one more name of that file, `claims/KEY`. The name says that somebody claims, the lock that he lives.
+//! The kernel takes the lock back at death, so there is nothing to clean up before the next may claim.
 //!
 //! ```text
-//!   open, creating ──► try the lock ──► is the name still this file's? ──► write the run's id ──► … ──► remove the file ──► let go
-//!        ▲                  │ taken                  │ no: its holder removed it between
-//!        │                  ▼                        │ our opening it and our lock
-//!        └──────────────  Busy      ◄────────────────┘ again from the start
+//!   link the badge to the name ──► it was free: ours ──► … ──► remove the name
+//!        ▲          │ it is there
+//!        │          ▼
+//!        │   open it, try its lock ──── taken, and the name is still this file's ──► Busy
+//!        │          │ ours: a death left it, and it cannot be anybody's any more
+//!        │          ▼
+//!        └── remove the name, then the lock
 //! ```
 //!
 //! | a death | leaves | and then |
 //! |---|---|---|
-//! | before the lock | an empty file that nobody holds | the next claimant takes it over |
-//! | holding it | the file, with the id of a run that is no more | the same; the id is only read while somebody holds the lock |
-//! | between removing and letting go | nothing | the next claimant makes a new file |
+//! | before the link | a badge in the folder of half-written things | it is swept |
+//! | holding it | a name of a file that nobody holds | the next claimant removes it and links his own |
+//! | between removing a dead one's name and linking | nothing | the next claimant links his own |
 //!
-//! Removing before letting go is what makes the look at the name enough: whoever gets the lock of a file that still has its name is its only
-//! holder, and whoever comes later either finds it held or makes another. A file that lies about is harmless; `gc` removes it.
+//! Only two may remove a name: its living holder, and who holds the lock of the file that has it, which is a dead one's. The look at the name
+//! once that lock is had (`has_name`) keeps the second from removing what came after. A name that lies about is harmless; `gc` removes it.
+//!
+//! Why a link and not a file a claim: a file that is made and removed again costs ext4 more than the name, and leaves an inode that is
+//! not given again for some minutes and is in the way of every file that is made meanwhile. Where files cannot have two names (exFAT, some
+//! network file systems) a claim is such a file, `claims/KEY` itself, with the lock on it; so it was for everybody once, and either sees the other's.
 //!
 //! **No deadlock.** Whatever holds a claim runs, or pauses before its next attempt, and waits at most for room on its own machine, which running
 //! steps give back. A step that waits for another run's claim holds none itself and takes no room. So every chain of waiting ends at
@@ -29,10 +37,12 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::fs::{File, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use flowrun_core::artifact::is_component;
 use flowrun_core::digest::Digest;
@@ -62,15 +72,26 @@ pub struct Holder {
 #[derive(Debug)]
 pub struct Claim {
     path: PathBuf,
-    _lock: File,
+    _badge: Arc<Badge>,
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // The lock goes after this, with its file. Where it cannot be removed it lies about, held by nobody.
+        // A lock of its own goes after this, with its file. Where the name cannot be removed it lies about, held by nobody in the end.
         let _ = std::fs::remove_file(&self.path);
     }
 }
+
+/// A file that says which run claims, and its lock.
+#[derive(Debug)]
+struct Badge {
+    path: PathBuf,
+    _lock: File,
+}
+
+/// The badges of the runs of an open store: of one, mostly.
+#[derive(Debug, Default)]
+pub(super) struct Badges(Mutex<HashMap<String, Arc<Badge>>>);
 
 /// A lock file that was looked at.
 enum Tried {
@@ -89,17 +110,36 @@ impl Store {
     /// When it cannot be known whether somebody else makes it. Then it may be made all the same.
     pub fn claim(&self, key: &Digest, run: &str) -> Result<Claimed> {
         let path = self.claim_path(key);
+        let badge = self.badge(run)?;
         loop {
-            match look_at(&path, true).map_err(StoreError::io(&path))? {
-                Tried::Ours(lock) => {
-                    // The lock is what counts: a claim whose id cannot be written is one without a name.
-                    let _ = name(&lock, run);
-                    return Ok(Claimed::Mine(Claim { path, _lock: lock }));
-                }
+            match std::fs::hard_link(&badge.path, &path) {
+                Ok(()) => return Ok(Claimed::Mine(Claim { path, _badge: badge })),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) if wants_a_file(error.kind()) => return claim_by_file(path, run),
+                Err(error) => return Err(StoreError::io(&path)(error)),
+            }
+            match look_at(&path, false).map_err(StoreError::io(&path))? {
                 Tried::Theirs(lock) => return Ok(Claimed::Busy(holder(&lock))),
+                // The name goes before the lock, with the file.
+                Tried::Ours(_dead) => self.discard(&path)?,
                 Tried::Gone => {}
             }
         }
+    }
+
+    fn badge(&self, run: &str) -> Result<Arc<Badge>> {
+        let mut badges = self.inner.badges.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(badge) = badges.get(run) {
+            return Ok(badge.clone());
+        }
+        let path = self.aside();
+        let lock = File::create_new(&path).map_err(StoreError::io(&path))?;
+        // The lock is what counts: a claim whose id cannot be written is one without a name.
+        let _ = name(&lock, run);
+        lock.lock().map_err(StoreError::io(&path))?;
+        let badge = Arc::new(Badge { path, _lock: lock });
+        badges.insert(run.to_owned(), badge.clone());
+        Ok(badge)
     }
 
     /// Who makes a result now, without claiming it. In doubt nobody: a wait must end.
@@ -114,8 +154,9 @@ impl Store {
     pub(super) fn clear_claims(&self) -> Result<()> {
         let folder = self.path("claims");
         for entry in std::fs::read_dir(&folder).map_err(StoreError::io(&folder))?.flatten() {
-            if let Ok(Tried::Ours(lock)) = look_at(&entry.path(), false) {
-                drop(Claim { path: entry.path(), _lock: lock });
+            if let Ok(Tried::Ours(_dead)) = look_at(&entry.path(), false) {
+                // What cannot be removed now will be next time.
+                let _ = std::fs::remove_file(entry.path());
             }
         }
         Ok(())
@@ -123,6 +164,28 @@ impl Store {
 
     fn claim_path(&self, key: &Digest) -> PathBuf {
         self.path("claims").join(key.to_string())
+    }
+}
+
+/// Where a file cannot have another name.
+fn wants_a_file(kind: ErrorKind) -> bool {
+    use ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported};
+    matches!(kind, CrossesDevices | TooManyLinks | PermissionDenied | Unsupported)
+}
+
+/// Claims with a file that has no other name.
+fn claim_by_file(path: PathBuf, run: &str) -> Result<Claimed> {
+    loop {
+        match look_at(&path, true).map_err(StoreError::io(&path))? {
+            Tried::Ours(lock) => {
+                // The lock is what counts: a claim whose id cannot be written is one without a name.
+                let _ = name(&lock, run);
+                let badge = Badge { path: path.clone(), _lock: lock };
+                return Ok(Claimed::Mine(Claim { path, _badge: Arc::new(badge) }));
+            }
+            Tried::Theirs(lock) => return Ok(Claimed::Busy(holder(&lock))),
+            Tried::Gone => {}
+        }
     }
 }
 
@@ -136,8 +199,9 @@ fn look_at(path: &Path, create: bool) -> io::Result<Tried> {
         };
         match file.try_lock() {
             Ok(()) if has_name(&file, path)? => return Ok(Tried::Ours(file)),
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(Tried::Theirs(file)),
+            // A badge stays locked when a claim with it ends.
+            Err(TryLockError::WouldBlock) if has_name(&file, path)? => return Ok(Tried::Theirs(file)),
+            Ok(()) | Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) => return Err(error),
         }
     }

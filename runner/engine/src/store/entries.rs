@@ -1,6 +1,7 @@
 //! Results by key, and which keys a step had: the files of [`flowrun_core::stored::entry`], and a line a key for the history.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -51,11 +52,20 @@ impl Store {
     /// # Errors
     /// When it is damaged; the message says how.
     pub fn peek_entry(&self, key: &Digest) -> std::result::Result<Option<StoredEntry>, String> {
-        match std::fs::read(self.entry_path(key)) {
-            Ok(bytes) => StoredEntry::parse(&bytes, key).map(Some).map_err(|bad| bad.to_string()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(format!("its entry cannot be read: {error}")),
-        }
+        Ok(self.open_entry(key)?.map(|(entry, _)| entry))
+    }
+
+    /// A result by key, and its file.
+    fn open_entry(&self, key: &Digest) -> std::result::Result<Option<(StoredEntry, File)>, String> {
+        let unreadable = |error: std::io::Error| format!("its entry cannot be read: {error}");
+        let mut file = match File::open(self.entry_path(key)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unreadable(error)),
+        };
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(unreadable)?;
+        StoredEntry::parse(&bytes, key).map(|entry| Some((entry, file))).map_err(|bad| bad.to_string())
     }
 
     /// A result by key, with all its contents. A hit counts as a use, for gc. What cannot be read is damaged: a miss, and a loud one.
@@ -63,9 +73,9 @@ impl Store {
     /// # Errors
     /// None today: kept for stores that lie elsewhere.
     pub fn load_entry(&self, key: &Digest) -> Result<Lookup> {
-        let entry = match self.peek_entry(key) {
+        let (entry, file) = match self.open_entry(key) {
             Ok(None) => return Ok(Lookup::Absent),
-            Ok(Some(entry)) => entry,
+            Ok(Some(found)) => found,
             Err(problem) => return Ok(Lookup::Damaged(problem)),
         };
         for (name, output) in &entry.outputs {
@@ -75,19 +85,8 @@ impl Store {
                 Err(error) => return Ok(Lookup::Damaged(format!("its output `{name}` cannot be read: {error}"))),
             }
         }
-        self.touch_entry(key);
+        touch(&file);
         Ok(Lookup::Hit(entry))
-    }
-
-    /// Says that a result was used, so that gc keeps it longer. Best effort.
-    fn touch_entry(&self, key: &Digest) {
-        let now = SystemTime::now();
-        if let Ok(file) = std::fs::File::open(self.entry_path(key))
-            && let Ok(used) = file.metadata().and_then(|found| found.modified())
-            && used + USE_GRAIN < now
-        {
-            let _ = file.set_modified(now);
-        }
     }
 
     /// The last keys of a step, newest first, each once.
@@ -102,6 +101,14 @@ impl Store {
             Err(error) => return Err(StoreError::io(&path)(error)),
         };
         Ok(newest(&text, |_| true))
+    }
+}
+
+/// Says that a result was used, so that gc keeps it longer. Best effort.
+fn touch(entry: &File) {
+    let now = SystemTime::now();
+    if entry.metadata().and_then(|found| found.modified()).is_ok_and(|used| used + USE_GRAIN < now) {
+        let _ = entry.set_modified(now);
     }
 }
 

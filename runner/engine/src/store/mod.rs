@@ -9,7 +9,7 @@
 //!     entries/ab/cdef….json           results by step key
 //!     history/TAG                     keys that a step had, a line each, newest last
 //!     runs/ID/                        meta.json carried.jsonl events.jsonl logs/ lock
-//!     claims/KEY                      a result that a run is making, held by a lock: see `claims.rs`
+//!     claims/KEY                      a result that a run is making, held by a link and a lock: see `claims.rs`
 //!     memo                            digests of workspace files
 //!     tmp/RUN/STEP.ATTEMPT/           folders of running steps
 //!     tmp/.PID-TIME/                  an open store's half-written things, and its lock
@@ -23,7 +23,7 @@
 //! | history | `save_entry` | one append a result | the line is no key: skipped |
 //! | events | the run that holds `runs/ID/lock` | one append an event | the line is no JSON: skipped |
 //! | carried events | a run that takes up another, before its first event | aside, renamed | the line is no JSON: skipped |
-//! | claim | the run that holds its lock | in place: nobody depends on what is in it | the run is not named |
+//! | claim | the run that makes the result | a link to a file that was written before | never |
 //! | memo | `Memo::save` | aside, renamed | its last line is not its digest: empty |
 //! | anything, to remove it | `gc` alone, under the exclusive lock; a reader only what it found damaged; a claim who holds it | | |
 //!
@@ -86,6 +86,7 @@ use std::sync::Arc;
 
 use flowrun_core::digest::Digest;
 
+use claims::Badges;
 use scratch::Scratch;
 
 pub use check::{Flaw, Problem};
@@ -172,6 +173,7 @@ struct Inner {
     root: PathBuf,
     /// Held shared as long as the store is open.
     lock: std::fs::File,
+    badges: Badges,
     scratch: Scratch,
 }
 
@@ -200,7 +202,7 @@ impl Store {
         let lock = std::fs::OpenOptions::new().create(true).append(true).open(&path).map_err(StoreError::io(&path))?;
         lock.lock_shared().map_err(StoreError::io(&path))?;
         let scratch = Scratch::open(&root)?;
-        Ok(Self { inner: Arc::new(Inner { root, lock, scratch }) })
+        Ok(Self { inner: Arc::new(Inner { root, lock, badges: Badges::default(), scratch }) })
     }
 
     /// Returns when everything that was kept is on the disk: see the essay on power. It takes as long as the disk needs for all that any
@@ -247,9 +249,18 @@ impl Store {
     /// # Errors
     /// When it cannot be made.
     pub fn step_folder(&self, run: &str, slug: &str) -> Result<PathBuf> {
+        let folder = self.step_place(run, slug)?;
+        std::fs::create_dir_all(&folder).map_err(StoreError::io(&folder))?;
+        Ok(folder)
+    }
+
+    /// Where an attempt at a step may make its folder: nothing is there.
+    ///
+    /// # Errors
+    /// When something was, and cannot be removed.
+    pub fn step_place(&self, run: &str, slug: &str) -> Result<PathBuf> {
         let folder = self.path("tmp").join(run).join(file_name(slug));
         self.discard(&folder)?;
-        std::fs::create_dir_all(&folder).map_err(StoreError::io(&folder))?;
         Ok(folder)
     }
 

@@ -11,6 +11,7 @@ use super::budget::OverBudget;
 use super::bytes;
 use super::fault::Fault;
 use super::files::RESOURCES;
+use super::folders::Unopened;
 use super::guest::{Guest, HANDED, State};
 use super::machine::{FRAMES, TABLE_ENTRIES};
 use super::memory::{Denied, Memory};
@@ -23,6 +24,9 @@ impl Guest<'_> {
         }
         if let Some(over) = error.downcast_ref::<OverBudget>() {
             return Failure::new(FailureKind::Step, over.to_string()).hint(over.hint());
+        }
+        if let Some(unopened) = error.downcast_ref::<Unopened>() {
+            return Failure::new(FailureKind::Infrastructure, unopened.to_string());
         }
         if let Some(fault) = error.downcast_ref::<Fault>() {
             return Failure::new(FailureKind::Infrastructure, fault.to_string()).hint(fault.hint());

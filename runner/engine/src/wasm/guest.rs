@@ -12,12 +12,13 @@ use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
 use wasmtime_wasi::p2::bindings::sync::CommandPre;
-use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::bindings::flowrun::step::{host, types};
 use super::bindings::{Step, StepPre};
 use super::budget::Budget;
 use super::files::{self, Files, FilesView};
+use super::folders::{self, Folders, FoldersView};
 use super::memory::Memory;
 use super::still::{self, Clock, ClockView};
 use super::voice::{Lines, Voice};
@@ -44,6 +45,7 @@ pub(super) enum Prepared {
 pub(super) struct State {
     wasi: WasiCtx,
     table: ResourceTable,
+    folders: Folders,
     files: Files,
     clock: Clock,
     pub(super) memory: Memory,
@@ -97,6 +99,10 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     linker.allow_shadowing(true);
     still::add_to_linker(&mut linker, |state: &mut State| ClockView { clock: &state.clock, table: &mut state.table })?;
     wait::add_to_linker(&mut linker, |state: &mut State| WaitView { table: &mut state.table, stop: &state.stop })?;
+    folders::add_to_linker(&mut linker, |state: &mut State| {
+        let State { folders, table, .. } = state;
+        FoldersView { folders, table }
+    })?;
     files::add_to_linker(&mut linker, |state: &mut State| {
         let State { wasi, table, files, .. } = state;
         FilesView { wasi: WasiFilesystemCtxView { ctx: wasi.filesystem(), table }, files }
@@ -126,7 +132,7 @@ impl Guest<'_> {
 
     fn call(&self, prepared: &Prepared, out: &Lines, err: &Lines) -> Result<Map<String, Value>, Failure> {
         let kind = if matches!(prepared, Prepared::Command(_)) { Some(command::request(self.job)?) } else { None };
-        let mut store = self.store(out, err, kind.is_some())?;
+        let mut store = self.store(out, err, kind.is_some());
         let ended = match prepared {
             Prepared::Step(step) => self.step(step, &mut store),
             Prepared::Command(program) => self.command(program, &mut store),
@@ -134,10 +140,11 @@ impl Guest<'_> {
         ended.map_err(|error| self.explain(error, &store)).and_then(|ended| ended)
     }
 
-    fn store(&self, out: &Lines, err: &Lines, command: bool) -> Result<Store<State>, Failure> {
+    fn store(&self, out: &Lines, err: &Lines, command: bool) -> Store<State> {
         let clock = if self.job.granted.has(Capability::Clock) { Clock::real() } else { Clock::still() };
         let state = State {
-            wasi: self.world(out, err, command, &clock)?,
+            wasi: self.world(out, err, command, &clock),
+            folders: Folders::new(self.job.dir.clone(), command),
             table: files::table(),
             files: Files::new(Budget::new(self.job.limits)),
             clock,
@@ -153,10 +160,10 @@ impl Guest<'_> {
         store.epoch_deadline_callback(move |_| {
             Ok(if stop.is_cancelled() { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(1) })
         });
-        Ok(store)
+        store
     }
 
-    fn world(&self, out: &Lines, err: &Lines, command: bool, clock: &Clock) -> Result<WasiCtx, Failure> {
+    fn world(&self, out: &Lines, err: &Lines, command: bool, clock: &Clock) -> WasiCtx {
         let mut wasi = WasiCtxBuilder::new();
         // This is the guest's own thread: file operations may block it, and are four times as fast so.
         wasi.allow_blocking_current_thread(true);
@@ -166,19 +173,7 @@ impl Guest<'_> {
         if command {
             wasi.args(&command::arguments(self.job));
         }
-        let mut open = |name: &str, perms| {
-            let folder = self.job.dir.join(name);
-            let opened = std::fs::create_dir_all(&folder).map_err(wasmtime::Error::new);
-            opened.and_then(|()| wasi.preopened_dir(&folder, format!("/{name}"), perms).map(drop)).map_err(|error| {
-                Failure::new(FailureKind::Infrastructure, format!("cannot open `{}`: {error}", folder.display()))
-            })
-        };
-        open("in", FsPerms::ReadOnly)?;
-        open("out", FsPerms::ReadWrite)?;
-        if command {
-            open(command::FOLDER, FsPerms::ReadOnly)?;
-        }
-        Ok(wasi.build())
+        wasi.build()
     }
 
     /// What it may do beyond its inputs and outputs.

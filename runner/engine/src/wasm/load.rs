@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use flowrun_core::digest::Digest;
 use flowrun_core::outcome::{Failure, FailureKind, Say};
-use tokio::sync::mpsc::Sender;
+use tokio_util::sync::CancellationToken;
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 use wasmtime_wasi::p2::bindings::sync::CommandPre;
@@ -14,6 +14,7 @@ use super::bindings::StepPre;
 use super::compiled::Compiled;
 use super::guest::{Prepared, State};
 use super::inspect;
+use super::voice::{Ear, tell};
 
 /// How large a component may be. Python's is 18 MB; at ten times the largest we have seen it is something else, and
 /// compiling takes a multiple of this in memory.
@@ -51,7 +52,8 @@ pub(super) struct Loader {
     pub(super) compiled: Arc<Compiled>,
     pub(super) path: PathBuf,
     pub(super) digest: Digest,
-    pub(super) say: Sender<Say>,
+    pub(super) say: Ear,
+    pub(super) stop: CancellationToken,
 }
 
 impl Loader {
@@ -105,7 +107,6 @@ impl Loader {
     }
 
     fn remark(&self, text: String) {
-        // This is a blocking thread of tokio's; a listener that has gone away does not matter.
-        self.say.blocking_send(Say::log(text)).ok();
+        tell(&self.say, Say::log(text), &self.stop);
     }
 }

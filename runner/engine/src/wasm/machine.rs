@@ -2,13 +2,15 @@
 //!
 //! Knows nothing of steps or plugins.
 
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use flowrun_core::digest::Digest;
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use tokio_util::sync::CancellationToken;
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 /// How often a running guest looks whether it should stop. Stopping takes up to this long; a look costs a guest that
 /// computes about a nanosecond a loop turn (a load and a compare), whatever the interval. Shorter only wakes the machine.
@@ -37,6 +39,11 @@ const TABLES_EACH: u32 = 40;
 /// Entries of one function table. Python's has some twenty thousand; each entry is eight bytes of address space. More is
 /// denied.
 pub(super) const TABLE_ENTRIES: usize = 200_000;
+
+/// Bytes of a memory and of a table that stay with their slot and are cleared by hand. To give pages back and fault them in anew costs a
+/// light guest more than its own work, and the other threads of this process an interrupt. What is kept is twice this for each slot, at most.
+const KEPT_MEMORY: usize = 1 << 20;
+const KEPT_TABLE: usize = 64 << 10;
 
 /// The size of the thread's stack that runs a guest.
 pub(super) const THREAD_STACK: usize = WASM_STACK + HOST_STACK;
@@ -77,6 +84,9 @@ fn pool(slots: u32) -> PoolingAllocationConfig {
     pool.max_memories_per_module(4);
     pool.max_tables_per_module(8);
     pool.table_elements(TABLE_ENTRIES);
+    pool.linear_memory_keep_resident(KEPT_MEMORY);
+    pool.table_keep_resident(KEPT_TABLE);
+    pool.pagemap_scan(Enabled::Auto);
     pool
 }
 
@@ -118,20 +128,27 @@ struct Beat {
 struct Count {
     running: usize,
     ended: bool,
+    next: u64,
+    /// Whom to stop when.
+    limits: BTreeMap<u64, (Instant, CancellationToken)>,
 }
 
 impl Beat {
-    fn change(&self, change: impl FnOnce(&mut Count)) {
-        change(&mut self.count.lock().unwrap_or_else(PoisonError::into_inner));
-        self.changed.notify_one();
+    fn count(&self) -> MutexGuard<'_, Count> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until a guest runs; false when there will be none any more.
     fn wait(&self) -> bool {
-        let count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = |count: &mut Count| count.running == 0 && !count.ended;
-        let count = self.changed.wait_while(count, idle).unwrap_or_else(PoisonError::into_inner);
+        let count = self.changed.wait_while(self.count(), idle).unwrap_or_else(PoisonError::into_inner);
         !count.ended
+    }
+
+    /// Stops those whose time is over.
+    fn stop_late(&self) {
+        let now = Instant::now();
+        self.count().limits.values().filter(|(limit, _)| *limit <= now).for_each(|(_, stop)| stop.cancel());
     }
 }
 
@@ -144,29 +161,46 @@ impl Ticker {
             while shared.wait() {
                 std::thread::sleep(TICK);
                 engine.increment_epoch();
+                shared.stop_late();
             }
         })?;
         Ok(Self(beat))
     }
 
-    /// Ticks until the guard is dropped.
-    pub(super) fn run(&self) -> Ticking {
-        self.0.change(|count| count.running += 1);
-        Ticking(Arc::clone(&self.0))
+    /// Ticks until the guard is dropped, and at `limit` cancels the token that comes with it.
+    pub(super) fn run(&self, limit: Option<(Instant, CancellationToken)>) -> Ticking {
+        let mut count = self.0.count();
+        count.running += 1;
+        if count.running == 1 {
+            self.0.changed.notify_one();
+        }
+        let id = count.next;
+        count.next += 1;
+        let limited = limit.is_some();
+        count.limits.extend(limit.map(|limit| (id, limit)));
+        Ticking { beat: Arc::clone(&self.0), limit: limited.then_some(id) }
     }
 }
 
 impl Drop for Ticker {
     fn drop(&mut self) {
-        self.0.change(|count| count.ended = true);
+        self.0.count().ended = true;
+        self.0.changed.notify_one();
     }
 }
 
 /// While this lives, the engine's epoch moves.
-pub(super) struct Ticking(Arc<Beat>);
+pub(crate) struct Ticking {
+    beat: Arc<Beat>,
+    limit: Option<u64>,
+}
 
 impl Drop for Ticking {
     fn drop(&mut self) {
-        self.0.change(|count| count.running -= 1);
+        let mut count = self.beat.count();
+        count.running -= 1;
+        if let Some(id) = self.limit {
+            count.limits.remove(&id);
+        }
     }
 }

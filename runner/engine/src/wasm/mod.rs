@@ -17,8 +17,10 @@
 //! | `end` | what it means that a guest did not return |
 //! | `command` | plain WASI commands as plugins |
 //! | `files`, `still` | a world that stands still: files, clocks, randomness |
+//! | `folders` | the folders it is given |
 //! | `wait` | waiting that ends with a stop |
 //! | `voice` | what a guest says |
+//! | `threads` | threads with room for a guest, used again |
 //!
 //! # What a guest sees
 //! `/in` to read and `/out` to write: the folders `in` and `out` of the job's folder. No environment, no input, no
@@ -29,9 +31,11 @@
 //! What a step is granted ([`Granted`]) is real: the clock, randomness, variables, the network.
 //!
 //! # Threads
-//! A guest runs on a thread of its own: as many at once as there are slots, none of them on tokio's workers, however long
+//! A guest has a thread to itself while it runs: as many at once as there are slots, none of them on tokio's workers, however long
 //! they compute. A stop is seen within 10 ms (`machine::TICK`) where they compute, and at once where they wait (`wait`):
 //! files are plain files, and a listener that does not listen is waited for only until the stop.
+//! Threads stay for the next guest. Whoever has more to do around one than to run it does it on the guest's thread ([`WasmHost::run_here`]),
+//! since to hand work from thread to thread costs more than a light step's own.
 //!
 //! Knows nothing of the store, of pipelines, or of where plugins are fetched from.
 
@@ -42,6 +46,7 @@ mod compiled;
 mod end;
 mod fault;
 mod files;
+mod folders;
 mod guest;
 mod inspect;
 mod job;
@@ -52,20 +57,21 @@ mod rate;
 mod still;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod voice;
 mod wait;
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use flowrun_core::digest::Digest;
 use flowrun_core::outcome::{Failure, FailureKind, Say};
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, mpsc::Sender, oneshot};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, mpsc::Sender};
 use tokio_util::sync::CancellationToken;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
@@ -77,8 +83,10 @@ use crate::process::Mask;
 use compiled::Compiled;
 use guest::{Guest, Prepared, State};
 use load::Loader;
-use machine::Ticker;
+use machine::{Ticker, Ticking};
+pub(crate) use threads::Threads;
 use voice::Voice;
+pub(crate) use voice::{Ear, ear};
 
 /// The host could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +104,12 @@ type Ended = Result<Map<String, Value>, Failure>;
 
 /// Runs WebAssembly steps. One for the whole process; costs little until the first step.
 pub struct WasmHost {
+    here: Arc<Here>,
+    threads: Threads,
+}
+
+/// What a guest's thread needs of the host.
+struct Here {
     engine: Engine,
     linker: Linker<State>,
     compiled: Arc<Compiled>,
@@ -112,76 +126,93 @@ impl WasmHost {
         // Twice the cores, that one step's reading overlaps another's computing; more only costs memory.
         let slots = cores.saturating_mul(2).clamp(4, 256);
         let engine = machine::engine(slots).map_err(HostError::Engine)?;
-        Ok(Self {
+        let here = Here {
             linker: guest::linker(&engine).map_err(HostError::Engine)?,
             compiled: Arc::new(Compiled::new(folder)),
             ticker: Ticker::new(&engine)?,
             slots: Arc::new(Semaphore::new(slots as usize)),
             prepared: Mutex::default(),
             engine,
-        })
+        };
+        Ok(Self { here: Arc::new(here), threads: Threads::default() })
     }
 
     /// Runs `job` and returns its values. What it says goes to `say`, which should be read until the end. When `stop`
     /// is cancelled the guest has ended before this returns; when this future is dropped it ends within 10 ms.
-    pub async fn run(
-        &self,
-        job: &Job,
-        say: &Sender<Say>,
-        stop: &CancellationToken,
-    ) -> Result<Map<String, Value>, Failure> {
-        let (prepared, slot) = tokio::select! {
-            biased;
-            () = stop.cancelled() => return Err(stopped()),
-            ready = self.ready(job, say) => ready?,
-        };
+    pub async fn run(&self, job: &Job, say: &Sender<Say>, stop: &CancellationToken) -> Ended {
         let stop = stop.child_token();
         let _stop_when_dropped = stop.clone().drop_guard();
-        self.on_a_thread(job.clone(), prepared, slot, say.clone(), stop)?.await.unwrap_or_else(|_| Err(panicked()))
+        let (job, say, here) = (job.clone(), ear(say.clone()), Arc::clone(&self.here));
+        let work = move || {
+            let _ticking = here.ticker.run(None);
+            here.run(&job, &say, &stop)
+        };
+        self.threads.run(work).await
     }
 
-    async fn ready(&self, job: &Job, say: &Sender<Say>) -> Result<(Arc<Prepared>, OwnedSemaphorePermit), Failure> {
-        let prepared = self.prepare(job, say).await?;
+    /// For measurements: how long each of `calls` runs of `job` takes on the thread of its guest, once it is ready.
+    #[doc(hidden)]
+    pub async fn timed(&self, job: &Job, calls: usize) -> Result<Vec<Duration>, Failure> {
+        let (job, here) = (job.clone(), Arc::clone(&self.here));
+        let (say, stop): (Ear, _) = (Arc::new(|_| None), CancellationToken::new());
+        let work = move || {
+            let _ticking = here.ticker.run(None);
+            let one = |_| {
+                let began = Instant::now();
+                here.run(&job, &say, &stop).map(|_| began.elapsed())
+            };
+            here.run(&job, &say, &stop)?;
+            (0..calls).map(one).collect()
+        };
+        self.threads.run(work).await
+    }
+
+    /// Runs `job` as [`WasmHost::run`] does, on this thread of [`Threads`], while [`WasmHost::ticking`].
+    pub(crate) fn run_here(&self, job: &Job, say: &Ear, stop: &CancellationToken) -> Ended {
+        self.here.run(job, say, stop)
+    }
+
+    /// As long as what it returns lives, guests can be stopped; and what is longer at work than the limit is.
+    pub(crate) fn ticking(&self, limit: Option<(Instant, CancellationToken)>) -> Ticking {
+        self.here.ticker.run(limit)
+    }
+}
+
+impl Here {
+    fn run(&self, job: &Job, say: &Ear, stop: &CancellationToken) -> Ended {
+        let (prepared, _slot) = Handle::current().block_on(async {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => Err(stopped()),
+                ready = self.ready(job, say, stop) => ready,
+            }
+        })?;
+        let mask = Mask::new(&job.granted.secrets);
+        let voice = Voice::new(Arc::clone(say), stop.clone(), job.limits.lines, mask);
+        Guest { engine: &self.engine, job, voice, stop: stop.clone() }.run(&prepared)
+    }
+
+    async fn ready(
+        &self,
+        job: &Job,
+        say: &Ear,
+        stop: &CancellationToken,
+    ) -> Result<(Arc<Prepared>, OwnedSemaphorePermit), Failure> {
+        let prepared = self.prepare(job, say, stop).await?;
         let slot = Arc::clone(&self.slots).acquire_owned().await;
         Ok((prepared, slot.map_err(|_| panicked())?))
     }
 
-    fn on_a_thread(
-        &self,
-        job: Job,
-        prepared: Arc<Prepared>,
-        slot: OwnedSemaphorePermit,
-        say: Sender<Say>,
-        stop: CancellationToken,
-    ) -> Result<oneshot::Receiver<Ended>, Failure> {
-        let (done, wait) = oneshot::channel();
-        let (runtime, engine, ticking) = (Handle::current(), self.engine.clone(), self.ticker.run());
-        let body = move || {
-            // wasmtime-wasi polls its futures on the runtime of this thread, and would else start one of its own.
-            let _runtime = runtime.enter();
-            let voice = Voice::new(say, stop.clone(), job.limits.lines, Mask::new(&job.granted.secrets));
-            let guest = Guest { engine: &engine, job: &job, voice, stop };
-            let ended = catch_unwind(AssertUnwindSafe(|| guest.run(&prepared)));
-            drop((guest, ticking, slot));
-            done.send(ended.unwrap_or_else(|_| Err(panicked()))).ok();
-        };
-        let thread = thread::Builder::new().name("wasm-step".to_owned()).stack_size(machine::THREAD_STACK);
-        match thread.spawn(body) {
-            Ok(_) => Ok(wait),
-            Err(error) => Err(Failure::new(FailureKind::Infrastructure, format!("cannot start a thread: {error}"))),
-        }
-    }
-
     /// The component, compiled and linked: once in this process however many steps ask at the same time.
-    async fn prepare(&self, job: &Job, say: &Sender<Say>) -> Result<Arc<Prepared>, Failure> {
+    async fn prepare(&self, job: &Job, say: &Ear, stop: &CancellationToken) -> Result<Arc<Prepared>, Failure> {
         let cell = {
             let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(prepared.entry(job.digest).or_default())
         };
-        cell.get_or_try_init(|| self.load(job, say)).await.map(Arc::clone)
+        cell.get_or_try_init(|| self.load(job, say, stop)).await.map(Arc::clone)
     }
 
-    async fn load(&self, job: &Job, say: &Sender<Say>) -> Result<Arc<Prepared>, Failure> {
+    async fn load(&self, job: &Job, say: &Ear, stop: &CancellationToken) -> Result<Arc<Prepared>, Failure> {
         let loader = Loader {
             engine: self.engine.clone(),
             linker: self.linker.clone(),
@@ -189,6 +220,7 @@ impl WasmHost {
             path: job.component.clone(),
             digest: job.digest,
             say: say.clone(),
+            stop: stop.clone(),
         };
         let loaded = tokio::task::spawn_blocking(move || loader.load()).await;
         loaded.unwrap_or_else(|_| Err(panicked())).map(Arc::new)

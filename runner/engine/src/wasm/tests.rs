@@ -178,13 +178,13 @@ async fn a_stop_ends_a_real_sleep() {
 #[tokio::test]
 async fn a_dropped_run_ends_its_guest() {
     let bench = Bench::body("(loop $l (br $l)) (unreachable)");
-    let slots = bench.host.slots.available_permits();
+    let slots = bench.host.here.slots.available_permits();
     let (say, _heard) = mpsc::channel(16);
     let stop = CancellationToken::new();
     let run = bench.host.run(&bench.job, &say, &stop);
     assert!(tokio::time::timeout(Duration::from_millis(300), run).await.is_err());
     let end = Instant::now() + Duration::from_secs(20);
-    while bench.host.slots.available_permits() < slots {
+    while bench.host.here.slots.available_permits() < slots {
         assert!(Instant::now() < end, "the guest still runs");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }

@@ -29,9 +29,29 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(50);
 /// How long to wait before looking again whether a listener that is behind has room.
 const ROOM: Duration = Duration::from_millis(1);
 
+/// Hears what a step says. It gives back what it has no room for now; what nobody hears any more it lets go.
+pub(crate) type Ear = Arc<dyn Fn(Say) -> Option<Say> + Send + Sync>;
+
+/// The ear at the other end of a channel.
+pub(crate) fn ear(to: Sender<Say>) -> Ear {
+    Arc::new(move |say| match to.try_send(say) {
+        Err(TrySendError::Full(back)) => Some(back),
+        Ok(()) | Err(TrySendError::Closed(_)) => None,
+    })
+}
+
+/// Says something as soon as there is room for it, unless `stop` comes first.
+pub(super) fn tell(ear: &Ear, say: Say, stop: &CancellationToken) {
+    let mut left = ear(say);
+    while let Some(say) = left.take_if(|_| !stop.is_cancelled()) {
+        std::thread::sleep(ROOM);
+        left = ear(say);
+    }
+}
+
 /// The one voice of a running guest.
 pub(super) struct Voice {
-    to: Sender<Say>,
+    to: Ear,
     stop: CancellationToken,
     mask: Mask,
     said: Mutex<Said>,
@@ -50,7 +70,7 @@ struct Said {
 
 impl Voice {
     /// A voice that may say `lines` lines and as many figures; what goes beyond is counted and dropped.
-    pub(super) fn new(to: Sender<Say>, stop: CancellationToken, lines: u64, mask: Mask) -> Arc<Self> {
+    pub(super) fn new(to: Ear, stop: CancellationToken, lines: u64, mask: Mask) -> Arc<Self> {
         let bucket = Bucket::new(Instant::now());
         let said = Said { limit: lines, left: lines, dropped: 0, bucket, progress_at: None, progress: None };
         Arc::new(Self { to, stop, mask, said: Mutex::new(said) })
@@ -131,14 +151,7 @@ impl Voice {
     }
 
     fn send(&self, say: Say) {
-        let mut say = say;
-        while let Err(TrySendError::Full(back)) = self.to.try_send(say) {
-            if self.stop.is_cancelled() {
-                return;
-            }
-            say = back;
-            std::thread::sleep(ROOM);
-        }
+        tell(&self.to, say, &self.stop);
     }
 }
 

@@ -10,6 +10,7 @@
 //! that has room. The look after the claim is what makes it once: whoever made it saved it before letting go. Why no two runs can wait for
 //! each other for ever is told with the claims, in the store.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use flowrun_core::digest::Digest;
@@ -19,6 +20,7 @@ use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
 use super::{Driver, Message};
+use crate::run::execute::Gate;
 use crate::store::{Claim, Claimed, Holder, Lookup, Store, StoredEntry};
 
 /// Between the first two looks at a claim; doubled for each further one. Light steps are over by then, and nothing is said of them.
@@ -35,6 +37,8 @@ pub(super) enum Claiming {
     Made(Box<StoredEntry>),
     /// Another run is making it.
     Elsewhere,
+    /// Nothing is started any more.
+    TooLate,
     /// It cannot be known, and why.
     Unknown(String),
 }
@@ -51,30 +55,37 @@ fn claim(store: &Store, key: &Digest, run: &str) -> Claiming {
 }
 
 impl Driver<'_> {
-    /// Asks whether a step may make its result; the answer comes as a message.
-    pub(super) fn claim(&self, id: NodeId, key: Digest) {
+    /// What a step asks when it starts: whether it may make its result. The answer comes as a message, and the step goes on at once where it may.
+    pub(super) fn gate(&self, id: NodeId, key: Digest) -> Gate {
         let (store, run, sender) = (self.session.store.clone(), self.run.clone(), self.sender.clone());
-        tokio::task::spawn_blocking(move || {
-            let _ = sender.blocking_send(Message::Claimed(id, claim(&store, &key, &run)));
-        });
+        let halted = self.halted.clone();
+        Box::new(move || {
+            let claiming = match claim(&store, &key, &run) {
+                // It would be started only to be stopped.
+                Claiming::Free(_) | Claiming::Unknown(_) if halted.load(Ordering::Relaxed) => Claiming::TooLate,
+                claiming => claiming,
+            };
+            let begins = matches!(claiming, Claiming::Free(_) | Claiming::Unknown(_));
+            sender.blocking_send(Message::Claimed(id, claiming)).is_ok() && begins
+        })
     }
 
     pub(super) fn claimed(&mut self, id: NodeId, claiming: Claiming) {
         match claiming {
             Claiming::Made(entry) => self.hit(id, *entry),
-            // It would be started only to be stopped.
-            _ if self.scheduler.is_stopping() => self.scheduler.away(id),
+            Claiming::TooLate => self.scheduler.away(id),
+            Claiming::Elsewhere if self.scheduler.is_stopping() => self.scheduler.away(id),
+            Claiming::Elsewhere => self.wait(id),
             Claiming::Free(claim) => {
                 self.nodes[id.0].claim = Some(claim);
-                self.begin(id, 1);
+                self.begun(id, 1);
             }
-            Claiming::Elsewhere => self.wait(id),
             Claiming::Unknown(problem) => {
                 if !std::mem::replace(&mut self.unclaimed, true) {
                     let text = format!("other runs may do the same work as this one: {problem}");
                     self.emit(Event::Warned { text });
                 }
-                self.begin(id, 1);
+                self.begun(id, 1);
             }
         }
     }

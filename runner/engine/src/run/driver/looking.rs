@@ -1,6 +1,7 @@
 //! Looking steps up: what they are asked with, and what follows from the answer.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flowrun_core::event::{Event, Reason, Skip};
 use flowrun_core::key::Manifest;
@@ -10,32 +11,68 @@ use flowrun_core::schedule::{End, NodeId, State};
 use indexmap::IndexMap;
 
 use super::{Driver, Message, Node};
-use crate::run::look::{Looked, Missed, Question, StepResult, Upstream};
+use crate::run::look::{Before, Looked, Missed, Question, StepResult, Upstream};
 use crate::store::StoredEntry;
 
 /// What a dry run found of a step, so that its job can be made again.
 pub(crate) struct Found {
-    pub(crate) manifest: Manifest,
+    pub(crate) manifest: Arc<Manifest>,
     pub(crate) cached: bool,
     pub(crate) question: Question,
+}
+
+/// The most steps that are looked at at once. A look reads and hashes, so more than one a core overlap; ten thousand at once would have a
+/// thread each.
+const MOST: usize = 8;
+
+/// Steps that are to be looked at, and how many threads do.
+#[derive(Default)]
+pub(super) struct Looks(Mutex<(VecDeque<(NodeId, Question)>, usize)>);
+
+impl Looks {
+    fn lock(&self) -> MutexGuard<'_, (VecDeque<(NodeId, Question)>, usize)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds one; whether it needs another thread.
+    fn add(&self, id: NodeId, question: Question) -> bool {
+        let mut looks = self.lock();
+        looks.0.push_back((id, question));
+        let more = looks.1 < MOST;
+        looks.1 += usize::from(more);
+        more
+    }
+
+    /// The next; without one the thread that asks is done.
+    fn next(&self) -> Option<(NodeId, Question)> {
+        let mut looks = self.lock();
+        let next = looks.0.pop_front();
+        looks.1 -= usize::from(next.is_none());
+        next
+    }
 }
 
 impl Driver<'_> {
     pub(super) fn look(&mut self, id: NodeId) {
         let question = self.question(id);
-        let (session, sender) = (self.session.clone(), self.sender.clone());
+        if !self.looks.add(id, question) {
+            return;
+        }
+        let (looks, session, sender) = (self.looks.clone(), self.session.clone(), self.sender.clone());
         tokio::task::spawn_blocking(move || {
-            let looked = session.look(&question);
-            let _ = sender.blocking_send(Message::Looked(id, Box::new(looked)));
+            while let Some((id, question)) = looks.next() {
+                let looked = session.look(&question);
+                let _ = sender.blocking_send(Message::Looked(id, Box::new(looked)));
+            }
         });
     }
 
     /// All that looking at a step needs to know.
-    pub(super) fn question(&self, id: NodeId) -> Question {
+    pub(super) fn question(&mut self, id: NodeId) -> Question {
+        let before = self.before(id);
         let node = &self.nodes[id.0];
-        let planned = self.planned(id).clone();
-        let (upstream, mut pending) = self.upstream(&planned);
         let parts = self.parts(id);
+        let mut pending = before.pending.clone();
         for instance in self.scheduler.instances(id).iter().filter(|_| parts.is_some()) {
             let part = &self.nodes[instance.0];
             pending.extend(part.would_run.then(|| part.label.clone()));
@@ -44,12 +81,26 @@ impl Driver<'_> {
             parts,
             label: node.label.clone(),
             instance: node.instance.clone(),
-            upstream,
+            before,
             pending,
             forced: self.wishes.forced.contains(&NodeId(node.planned)),
             resumed: self.wishes.resumed.as_ref().and_then(|run| run.steps.get(&node.label).cloned()),
-            planned,
+            planned: self.planned(id).clone(),
         }
+    }
+
+    /// What the steps before a step give it: found out once for all instances of a fan-out and parts of a divided step.
+    fn before(&mut self, id: NodeId) -> Arc<Before> {
+        if let Some(before) = self.nodes[id.0].fan.and_then(|fan| self.nodes[fan.0].before.clone()) {
+            return before;
+        }
+        let planned = self.planned(id).clone();
+        let (upstream, pending) = self.upstream(&planned);
+        let before = Arc::new(Before::new(upstream, pending));
+        if planned.is_fan_out() || planned.parts().is_some() {
+            self.nodes[id.0].before = Some(before.clone());
+        }
+        before
     }
 
     /// What the parts of a divided step made, once it looks again to put it together.
@@ -151,7 +202,7 @@ impl Driver<'_> {
         self.let_go(id);
         self.nodes[id.0].key = Some(entry.key);
         if self.wishes.dry_run {
-            self.nodes[id.0].manifest = serde_json::from_value(entry.manifest).ok();
+            self.nodes[id.0].manifest = serde_json::from_value(entry.manifest).ok().map(Arc::new);
         }
         self.nodes[id.0].result = Some(Arc::new(result));
         self.scheduler.hit(id);
@@ -182,23 +233,24 @@ impl Driver<'_> {
         let made = self.scheduler.fan(id, instances.len());
         debug_assert_eq!(made.first().map_or(self.nodes.len(), |first| first.0), self.nodes.len());
         for (instance, label) in instances.into_iter().zip(labels) {
-            self.nodes.push(Node::new(planned, label, Some(instance)));
+            self.nodes.push(Node { fan: Some(id), ..Node::new(planned, label, Some(instance)) });
         }
     }
 
     /// What a dry run found of a step; nothing where it has no key, or none yet.
-    pub(crate) fn found(&self, label: &str) -> Option<Found> {
+    pub(crate) fn found(&mut self, label: &str) -> Option<Found> {
         self.found_at(NodeId(self.nodes.iter().position(|node| node.label == label)?))
     }
 
     /// What a dry run found of every step that has a key, by its label.
-    pub(crate) fn all_found(&self) -> impl Iterator<Item = (String, Found)> {
+    pub(crate) fn all_found(&mut self) -> impl Iterator<Item = (String, Found)> {
         (0..self.nodes.len()).filter_map(|index| Some((self.nodes[index].label.clone(), self.found_at(NodeId(index))?)))
     }
 
-    pub(super) fn found_at(&self, id: NodeId) -> Option<Found> {
+    pub(super) fn found_at(&mut self, id: NodeId) -> Option<Found> {
         let node = &self.nodes[id.0];
-        Some(Found { manifest: node.manifest.clone()?, cached: !node.would_run, question: self.question(id) })
+        let (manifest, cached) = (node.manifest.clone()?, !node.would_run);
+        Some(Found { manifest, cached, question: self.question(id) })
     }
 
     /// What a step of the plan made, for results.

@@ -7,9 +7,10 @@ use std::time::Instant;
 use flowrun_core::digest::Digest;
 use flowrun_core::key::Manifest;
 use flowrun_core::plan::Instance;
+use flowrun_core::schedule::NodeId;
 use tokio_util::sync::DropGuard;
 
-use crate::run::look::{Missed, StepResult};
+use crate::run::look::{Before, Missed, StepResult};
 use crate::store::Claim;
 
 /// What is known of a node of the scheduler.
@@ -17,8 +18,12 @@ pub(super) struct Node {
     pub(super) planned: usize,
     pub(super) label: String,
     pub(super) instance: Option<Instance>,
+    /// Of a fan-out or a divided step that was looked at: what its instances are given.
+    pub(super) before: Option<Arc<Before>>,
+    /// Of an instance: its fan-out.
+    pub(super) fan: Option<NodeId>,
     pub(super) missed: Option<Arc<Missed>>,
-    pub(super) manifest: Option<Manifest>,
+    pub(super) manifest: Option<Arc<Manifest>>,
     pub(super) result: Option<Arc<StepResult>>,
     pub(super) would_run: bool,
     pub(super) key: Option<Digest>,
@@ -28,7 +33,8 @@ pub(super) struct Node {
     pub(super) wait: Option<DropGuard>,
     pub(super) started: Option<Instant>,
     pub(super) tail: VecDeque<String>,
-    pub(super) log: Option<std::fs::File>,
+    /// Nothing until the running attempt says something; then its log, where that can be written.
+    pub(super) log: Option<Option<std::fs::File>>,
 }
 
 impl Node {
@@ -37,6 +43,8 @@ impl Node {
             planned,
             label,
             instance,
+            before: None,
+            fan: None,
             missed: None,
             manifest: None,
             result: None,

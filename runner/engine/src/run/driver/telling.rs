@@ -12,18 +12,12 @@ use super::Driver;
 const TAIL: usize = 20;
 
 impl Driver<'_> {
-    pub(super) fn open_log(&mut self, id: NodeId, attempt: u32) {
-        let Some(record) = &self.record else { return };
-        let path = record.log_path(&self.nodes[id.0].label);
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-        self.nodes[id.0].log = file.ok();
-        if attempt > 1 {
-            self.write_log(id, &format!("--- attempt {attempt} ---"));
-        }
-    }
-
+    /// Adds to a step's log, which is made with its first line: most light steps say nothing.
     pub(super) fn write_log(&mut self, id: NodeId, text: &str) {
-        if let Some(file) = &mut self.nodes[id.0].log {
+        let Some(record) = &self.record else { return };
+        let node = &mut self.nodes[id.0];
+        let open = || std::fs::OpenOptions::new().create(true).append(true).open(record.log_path(&node.label)).ok();
+        if let Some(file) = node.log.get_or_insert_with(open) {
             // A log that cannot be written fails no step.
             let _ = writeln!(file, "{text}");
         }

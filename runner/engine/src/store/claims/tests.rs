@@ -50,30 +50,55 @@ fn what_a_death_left_is_taken_over_and_not_named() {
     for left in ["", "20260101-000000-a-much-longer-name"] {
         std::fs::write(bed.store.claim_path(&key), left).expect("write");
         assert!(bed.store.claimed_by(&key).is_none());
-        let claim = mine(bed.store.claim(&key, "short").expect("claim"));
+        let store = Store::open(&bed.root).expect("opens");
+        let claim = mine(store.claim(&key, "short").expect("claim"));
         assert_eq!(seen(&bed.store, &key).as_deref(), Some("short"));
-        // A holder that has not come to writing its id yet.
+        // A holder whose id could not be written.
         std::fs::write(bed.store.claim_path(&key), "").expect("write");
         assert_eq!(refused(&bed.store, &key), None);
         drop(claim);
     }
 }
 
+/// Somebody opens a claim's file; its holder lets go; somebody else claims anew: what the first one has open says nothing any more.
 #[test]
 fn a_file_that_lost_its_name_is_no_claim() {
     let bed = bed();
     let key = Digest::of(b"key");
     let path = bed.store.claim_path(&key);
-    let claim = mine(bed.store.claim(&key, "old").expect("claim"));
-    // Somebody opens it; its holder lets go; somebody else claims anew; then the first one gets the lock of the old file.
-    let late = File::open(&path).expect("open");
-    drop(claim);
-    let claim = mine(bed.store.claim(&key, "new").expect("claim"));
-    late.try_lock().expect("nobody holds the old file");
-    assert!(!has_name(&late, &path).expect("stat"));
-    assert_eq!(seen(&bed.store, &key).as_deref(), Some("new"));
-    drop(claim);
-    assert!(!has_name(&late, &path).expect("stat"), "nor does it when the name is nobody's");
+    for by_file in [false, true] {
+        let claim = |run: &str| match by_file {
+            true => mine(claim_by_file(path.clone(), run).expect("claim")),
+            false => mine(bed.store.claim(&key, run).expect("claim")),
+        };
+        let old = claim("old");
+        let late = File::open(&path).expect("open");
+        drop(old);
+        let new = claim("new");
+        assert_eq!(late.try_lock().is_ok(), by_file, "a badge is locked as long as its store is open");
+        assert!(!has_name(&late, &path).expect("stat"));
+        assert_eq!(seen(&bed.store, &key).as_deref(), Some("new"));
+        drop(new);
+        assert!(!has_name(&late, &path).expect("stat"), "nor does it when the name is nobody's");
+        assert!(bed.store.claimed_by(&key).is_none());
+    }
+}
+
+/// A store on a file system without links, or an older flowrun, claims by a file: either kind sees the other's.
+#[test]
+fn a_claim_by_link_and_one_by_file_see_each_other() {
+    let bed = bed();
+    let key = Digest::of(b"key");
+    let path = bed.store.claim_path(&key);
+    let by_file = mine(claim_by_file(path.clone(), "by file").expect("claim"));
+    assert_eq!(refused(&bed.store, &key).as_deref(), Some("by file"));
+    drop(by_file);
+    let by_link = mine(bed.store.claim(&key, "by link").expect("claim"));
+    assert!(
+        matches!(claim_by_file(path.clone(), "me").expect("claim"), Claimed::Busy(by) if by.run.as_deref() == Some("by link"))
+    );
+    drop(by_link);
+    drop(mine(claim_by_file(path, "me").expect("claim")));
 }
 
 const ROUNDS: usize = 40;
