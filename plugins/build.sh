@@ -3,6 +3,7 @@
 #   ./build.sh            build, copy to built/, pin again
 #   ./build.sh --check    build in a scratch folder and compare with built/ byte for byte, if the compiler is the recorded one
 #   ./build.sh NAME...    build only these (such as boxes-check); the other pins stay
+#   ./build.sh --compiler print the compiler that would be used, made first where there is none
 # The compiler: $RUSTC where set; else rustup's, if `rustup target add wasm32-wasip2` was run; else the toolchain that
 # toolchain.sh makes in $FLOWRUN_WASM_TOOLCHAIN (default ~/.cache/flowrun-wasm-toolchain; Debian only). Where several are
 # there, the one that made the pinned components is taken first. The same compiler gives the same bytes in any folder.
@@ -13,8 +14,8 @@ toolchain=${FLOWRUN_WASM_TOOLCHAIN:-$HOME/.cache/flowrun-wasm-toolchain}
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$here/target}
 
-check=; names=()
-for arg; do case $arg in --check) check=1;; -*) sed -n 2,5p "$0" >&2; exit 2;; *) names+=("$arg");; esac; done
+check=; only_compiler=; names=()
+for arg; do case $arg in --check) check=1;; --compiler) only_compiler=1;; -*) sed -n 2,6p "$0" >&2; exit 2;; *) names+=("$arg");; esac; done
 if [ ${#names[@]} -eq 0 ]; then  # a plugin is a member that makes a cdylib
   for manifest in */Cargo.toml; do grep -q '"cdylib"' "$manifest" && names+=("${manifest%/Cargo.toml}"); done
 fi
@@ -38,6 +39,7 @@ pick() {
   echo "${found[0]}"
 }
 RUSTC=$(pick); export RUSTC
+if [ -n "$only_compiler" ]; then echo "$RUSTC"; exit; fi
 compiler=$(compiler_of "$RUSTC")
 PATH=$(dirname "$RUSTC"):$PATH; export PATH   # wasm-component-ld and its linker lie beside the compiler
 

@@ -36,9 +36,11 @@ fn is_generated(path: &str, text: &str) {
 }
 
 #[test]
-fn the_schema_is_generated_from_the_types() {
+fn the_schemas_are_generated_from_the_types() {
     let said = support::Bed::new("").flowrun(&["schema"]).ok();
     is_generated("schemas/pipeline.schema.json", &said.stdout);
+    let said = support::Bed::new("").flowrun(&["schema", "--plugin"]).ok();
+    is_generated("schemas/plugin.schema.json", &said.stdout);
 }
 
 #[test]

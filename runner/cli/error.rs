@@ -5,7 +5,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use flowrun_core::outcome::FailureKind;
+use flowrun_core::outcome::{Failure, FailureKind};
 use flowrun_engine::project::OpenError;
 use flowrun_engine::run::RunError;
 use flowrun_engine::store::StoreError;
@@ -59,6 +59,11 @@ impl Error {
     /// Something asked for that is not there or makes no sense.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::Usage { message: message.into(), hint: None }
+    }
+
+    /// Something that was tried and did not come to be.
+    pub(crate) fn failed(failure: Failure) -> Self {
+        Self::Run(RunError::Prepare(failure))
     }
 
     /// The same with advice.

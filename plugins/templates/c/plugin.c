@@ -11,9 +11,11 @@ int main(int count, char **arguments) {
     long long greeted = 0;
     char line[4096];
     while (fgets(line, sizeof line, names)) {
-        line[strcspn(line, "\r\n")] = 0;
-        if (!*line) continue;
-        fprintf(greetings, "%s %s\n", greeting, line);
+        char *name = line + strspn(line, " \t\r\n");
+        size_t length = strlen(name);
+        while (length > 0 && strchr(" \t\r\n", name[length - 1])) name[--length] = 0;
+        if (length == 0) continue;
+        fprintf(greetings, "%s %s\n", greeting, name);
         greeted++;
     }
     if (fclose(greetings) != 0) flowrun_fail("cannot write the greetings");

@@ -12,6 +12,7 @@ mod init;
 mod logs;
 mod pipeline;
 mod plan;
+mod plugin;
 mod run;
 mod runs;
 mod schema;
@@ -53,6 +54,7 @@ pub(crate) enum Verb {
     Artifacts(artifacts::Artifacts),
     Get(get::Get),
     Gc(gc::Gc),
+    Plugin(plugin::Plugin),
     Init(init::Init),
     Schema(schema::Schema),
     Completions(completions::Completions),
@@ -74,6 +76,7 @@ impl Verb {
             Self::Artifacts(verb) => verb.exec(),
             Self::Get(verb) => verb.exec(),
             Self::Gc(verb) => verb.exec(),
+            Self::Plugin(verb) => verb.exec(),
             Self::Init(verb) => verb.exec(),
             Self::Schema(verb) => verb.exec(),
             Self::Completions(verb) => verb.exec(),

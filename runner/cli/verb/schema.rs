@@ -1,7 +1,8 @@
-//! `flowrun schema`: the JSON Schema of pipeline files.
+//! `flowrun schema`: the JSON Schemas of pipeline files and of plugin manifests.
 
 use clap::Args;
 use flowrun_core::lang::{manual, written};
+use flowrun_core::plugin;
 
 use crate::error::Error;
 use crate::exit::Exit;
@@ -13,14 +14,18 @@ pub(crate) struct Schema {
     /// Print the reference in Markdown instead, written from the same schema
     #[arg(long)]
     markdown: bool,
+    /// Print the schema of plugin manifests, `plugin.yaml`, instead
+    #[arg(long, conflicts_with = "markdown")]
+    plugin: bool,
 }
 
 impl Schema {
     /// Prints it.
     pub(crate) fn exec(self) -> Result<Exit, Error> {
-        match self.markdown {
-            true => output::text(&manual::reference())?,
-            false => output::json(&written::schema())?,
+        match self {
+            Self { markdown: true, .. } => output::text(&manual::reference())?,
+            Self { plugin: true, .. } => output::json(&plugin::schema())?,
+            _ => output::json(&written::schema())?,
         }
         Ok(Exit::Ok)
     }

@@ -248,7 +248,8 @@ fn types(schema: &Json) -> Vec<String> {
         Some(Json::String(one)) => vec![one.clone()],
         Some(Json::Array(many)) => many.iter().filter_map(Json::as_str).map(str::to_owned).collect(),
         _ if schema.get("const").is_some() || schema.get("enum").is_some() => vec!["string".to_owned()],
-        _ => Vec::new(),
+        // A choice between words, each with its own help.
+        _ => schema.get("oneOf").and_then(Json::as_array).into_iter().flatten().flat_map(types).collect(),
     }
 }
 

@@ -356,7 +356,8 @@ impl Manifest {
     }
 }
 
-fn is_name(text: &str) -> bool {
+/// Whether a text is `OWNER/NAME` as a plugin's name must be.
+pub fn is_name(text: &str) -> bool {
     let part = |part: &str| {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
         !part.is_empty()

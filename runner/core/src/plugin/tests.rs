@@ -41,6 +41,19 @@ fn a_good_manifest_is_read() {
 }
 
 #[test]
+fn outputs_are_merged_in_one_way_or_by_the_names_of_their_files() {
+    let merged = |rule: &str| Described::parse(&GOOD.replace("merge: lines", &format!("merge: {rule}")));
+    let Merging::Files(rules) =
+        merged("{ '*.csv': lines, '*': union }").expect("good").manifest.outputs["report"].merge.clone()
+    else {
+        panic!("by names");
+    };
+    assert_eq!(rules.into_iter().collect::<Vec<_>>(), [("*.csv".into(), Merge::Lines), ("*".into(), Merge::Union)]);
+    assert!(wrong(&GOOD.replace("merge: lines", "merge: words"))[0].contains("cannot be `words`"));
+    assert!(wrong(&GOOD.replace("merge: lines", "merge: { '*': words }"))[0].contains("cannot be `words`"));
+}
+
+#[test]
 fn what_is_wrong_with_a_manifest_is_said_all_at_once() {
     let text =
         GOOD.replace("acme/blur", "Blur").replace("1.2.0-rc.1", "'1.2'").replace("input: images", "input: picture");

@@ -25,6 +25,7 @@ mod rust;
 mod template;
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -81,6 +82,17 @@ impl Language {
                 Err(refused(format!("`{}` has more than one source of a plugin: {}", dir.display(), names.join(", "))))
             }
         }
+    }
+}
+
+impl fmt::Display for Language {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rust => "Rust",
+            Self::Python => "Python",
+            Self::JavaScript => "JavaScript",
+            Self::C => "C",
+        })
     }
 }
 

@@ -17,7 +17,13 @@ pub fn pack(bytes: &[u8], text: &str) -> Result<Vec<u8>, String> {
     let component = if bytes.starts_with(MODULE) { encode(bytes)? } else { bytes.to_vec() };
     match manifest::section(&component)? {
         Some(found) if found == text => Ok(component),
-        Some(_) => Err("the component carries another manifest than `plugin.yaml`: build it anew".to_owned()),
+        Some(found) => {
+            let whose = manifest::parse(found, "it").map_or_else(
+                |_| "a manifest".to_owned(),
+                |described| format!("the manifest of `{}` {}", described.manifest.name, described.manifest.version),
+            );
+            Err(format!("the component carries {whose} already, which is not that of `plugin.yaml`"))
+        }
         None => Ok(append(component, SECTION, text.as_bytes())),
     }
 }

@@ -18,7 +18,7 @@ const WASI: [&str; 6] = ["wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:io"
 
 /// How a component is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// It exports `flowrun:step`'s `run`.
     Step,
     /// It is a WASI command: it exports `wasi:cli/run`.
@@ -45,12 +45,15 @@ fn refuse(message: impl Into<String>, hint: impl Into<String>) -> Failure {
 const COMPONENT: &str = "a plugin is a component: build it with `cargo build --target wasm32-wasip2`, `componentize-py`, \
                          `jco componentize`, or turn a core module into one with `wasm-tools component new`";
 
-/// Checks that `bytes` are a component that can be run here, or says why they cannot.
-pub fn check(bytes: &[u8]) -> Result<(), Failure> {
+/// Checks that `bytes` are a component that can be run here, and says how.
+///
+/// # Errors
+/// Why it cannot be run, and who can remedy that.
+pub fn check(bytes: &[u8]) -> Result<Kind, Failure> {
     header(bytes)?;
     let outline = Outline::read(bytes).map_err(|error| unusable(&error.to_string()))?;
     imports(&outline)?;
-    outline.kind().map(drop)
+    outline.kind()
 }
 
 /// Why a component that cannot be compiled cannot.

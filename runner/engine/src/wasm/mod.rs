@@ -76,7 +76,7 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
-pub use self::inspect::check as inspect_bytes;
+pub use self::inspect::{Kind, check as inspect_bytes};
 pub use self::job::{Granted, Job, Limits, Part, Place};
 pub use self::load::{Unread, component_bytes};
 use crate::process::Mask;

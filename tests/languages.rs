@@ -1,0 +1,69 @@
+//! One small plugin in four languages: made, built, tried, and the same bytes from all of them through one pipeline.
+//!
+//! The compilers come from the registries, so this takes a minute the first time. Rust's is the user's own; where none has the target
+//! `wasm32-wasip2`, `plugins/toolchain.sh` makes one.
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+
+use support::Bed;
+
+const LANGUAGES: [(&str, &str); 4] = [("python", "Python"), ("js", "JavaScript"), ("c", "C"), ("rust", "Rust")];
+
+/// A step in every language over the same names.
+fn pipeline() -> String {
+    let mut text = "flowrun: 1\nname: languages\nsources:\n  names: { path: names.txt }\nsteps:\n".to_owned();
+    for (lang, _) in LANGUAGES {
+        text += &format!(
+            "  greet_{lang}:\n    uses: ./{lang}/greet.wasm\n    inputs: {{ names: sources.names }}\n    \
+             with: {{ greeting: 'Grüß Gott, \"é\\\"' }}\n    outputs: {{ greetings: greetings.txt }}\n    values: [count]\n"
+        );
+    }
+    text
+}
+
+#[test]
+fn the_same_plugin_in_four_languages_makes_the_same_bytes() {
+    let bed = Bed::new(&pipeline());
+    // What languages do not agree on by themselves: blanks, line ends, letters beyond ASCII, quotes, a last line without an end.
+    bed.write("names.txt", "  Ada\r\nGrace Ünïcode 🌿\n\n   \nwith \"quotes\" and \\ and %s\nlast");
+    rust_target();
+    for (lang, language) in LANGUAGES {
+        bed.flowrun(&["plugin", "new", "acme/greet", "--lang", lang, "--dir", lang]).ok();
+        bed.flowrun(&["plugin", "build", lang]).ok();
+        let tried = bed.flowrun(&["plugin", "test", lang]).ok();
+        assert!(tried.stderr.contains("1 case: all as expected"), "{lang}: {}", tried.stderr);
+        let checked = bed.flowrun(&["plugin", "check", lang]).ok();
+        assert!(checked.stdout.contains(&format!("acme/greet 0.1.0, a plugin in {language}, 0 problems")));
+        // A case that expects something else fails, and says what differs.
+        let expected = format!("{lang}/tests/greets/out/greetings.txt");
+        bed.write(&expected, "good morning Ada\ngood evening Grace\n");
+        let tried = bed.flowrun(&["plugin", "test", lang]);
+        assert_eq!(tried.code, 1, "{lang}");
+        assert!(tried.stdout.contains("-good evening Grace"), "{lang}: {}", tried.stdout);
+    }
+    bed.flowrun(&["run", "p.yaml"]).ok();
+    let made = bed.made(&bed.store());
+    let of = |lang: &str, what: &str| made[&format!("greet_{lang}.{what}")].clone();
+    for (lang, _) in LANGUAGES {
+        assert_eq!(of(lang, "greetings"), of("rust", "greetings"), "{lang}");
+        assert_eq!(of(lang, "values"), of("rust", "values"), "{lang}");
+        assert_eq!(of(lang, "values"), "{\"count\":4}");
+    }
+    // What they do not understand, each says in its own way, but none ends well.
+    bed.write("names.txt", "\n\n");
+    for (lang, _) in LANGUAGES {
+        let said = bed.flowrun(&["run", "p.yaml", "--only", &format!("greet_{lang}")]);
+        assert_eq!(said.code, 1, "{lang}: {}", said.stderr);
+        assert!(said.stderr.contains("no names in the file"), "{lang}: {}", said.stderr);
+    }
+}
+
+/// Sees to it that there is a Rust compiler for plugins, as `plugins/build.sh` does.
+fn rust_target() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/build.sh");
+    let status = Command::new(script).arg("--compiler").status().expect("build.sh");
+    assert!(status.success(), "no compiler for wasm32-wasip2: `rustup target add wasm32-wasip2` gives one");
+}
