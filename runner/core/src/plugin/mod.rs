@@ -11,6 +11,7 @@
 //!
 //! Knows nothing of components: the engine finds the text in one.
 
+pub mod editor;
 pub mod settings;
 pub mod shard;
 

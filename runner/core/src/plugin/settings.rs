@@ -31,19 +31,24 @@ pub struct Misfit {
     pub hint: Option<String>,
 }
 
+/// A schema as it is meant: of an object, and where it does not say otherwise, of no other properties than it names.
+pub(super) fn closed(schema: &Map<String, Json>) -> Map<String, Json> {
+    let mut schema = schema.clone();
+    schema.entry("type").or_insert_with(|| json!("object"));
+    let open = ["additionalProperties", "unevaluatedProperties", "$ref", "anyOf", "oneOf", "allOf", "if"];
+    if !open.iter().any(|key| schema.contains_key(*key)) {
+        schema.insert("additionalProperties".into(), json!(false));
+    }
+    schema
+}
+
 impl Settings {
     /// Compiles a schema.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn new(schema: &Map<String, Json>) -> Result<Self, String> {
-        let mut schema = schema.clone();
-        schema.entry("type").or_insert_with(|| json!("object"));
-        let open = ["additionalProperties", "unevaluatedProperties", "$ref", "anyOf", "oneOf", "allOf", "if"];
-        if !open.iter().any(|key| schema.contains_key(*key)) {
-            schema.insert("additionalProperties".into(), json!(false));
-        }
-        let schema = Json::Object(schema);
+        let schema = Json::Object(closed(schema));
         if let Some(loops) = self_reference(&schema) {
             return Err(loops);
         }
