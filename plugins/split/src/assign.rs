@@ -4,8 +4,9 @@
 //! missed most), for parts of any size instead of equal folds. A part's *deficit* is what it should have less what it has.
 //!
 //! 1. **Groups of two items or more**, the largest first, those of one size in an order drawn from the seed and the group's
-//!    name. A group goes to a part whose deficit it fits into: of these to the one that lacks most, in proportion to its
-//!    size, of the group's strata and on the whole. Where it fits nowhere it goes to the part of the largest deficit.
+//!    name. A group goes to a part whose deficit it fits into, if there is one to a part where it fits into the deficit of
+//!    each of its strata too: of these to the one that lacks most, in proportion to its size, of the group's strata and on
+//!    the whole. Where it fits nowhere it goes to the part of the largest deficit.
 //! 2. **Single items**, stratum by stratum, in an order drawn in the same way. An item goes to the part of the largest
 //!    deficit in its stratum while that is one or more. The rest of the stratum, less than one item a part, goes where the
 //!    parts' whole sizes are furthest behind, so that the rounding of many small strata does not add up.
@@ -127,8 +128,12 @@ impl<'a> Ledger<'a> {
             };
             counts.iter().map(of).sum::<f64>() + self.deficit(part) / (self.fractions[part] * self.all as f64)
         };
-        let best = best((0..self.fractions.len()).filter(fits), lack);
-        best.or_else(|| self.neediest()).unwrap_or(0)
+        let fits_strata = |part: &usize| {
+            counts.iter().all(|(stratum, count)| self.deficit_of(*part, *stratum) + NOTHING >= *count as f64)
+        };
+        let fitting = || (0..self.fractions.len()).filter(fits);
+        let part = best(fitting().filter(fits_strata), lack).or_else(|| best(fitting(), lack));
+        part.or_else(|| self.neediest()).unwrap_or(0)
     }
 
     fn neediest(&self) -> Option<usize> {

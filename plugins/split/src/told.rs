@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The version of the report's form.
 const FORMAT: u64 = 1;
+/// A part that is off by no more than this part of what was asked for is as good as it gets with groups.
+const OFF: f64 = 0.01;
 /// The most strata: of more a column is an id, and there is nothing to spread.
 const MOST_STRATA: usize = 20_000;
 /// Findings of one kind beyond these are counted in a last one.
@@ -137,7 +139,8 @@ impl Told {
             let (target, all, unit) = (self.target(part), self.items.len(), self.unit);
             let message = format!("`{}` has {size} of {all} {unit}, and {target:.1} were asked for", self.names[part]);
             // Less than one off is as near as whole items come.
-            ((size as f64 - target).abs() > 1.0 - 1e-6).then_some(Finding { kind: "fraction_missed", message })
+            let off = (size as f64 - target).abs();
+            (off > 1.0 - 1e-6 && off > OFF * target).then_some(Finding { kind: "fraction_missed", message })
         };
         self.sizes().into_iter().enumerate().filter_map(missed).collect()
     }

@@ -89,6 +89,22 @@ fn groups_are_never_split_whatever_the_seed() {
 }
 
 #[test]
+fn groups_go_where_their_strata_have_room() {
+    for seed in 0..20 {
+        let parts = [("train", 0.7), ("val", 0.1), ("test", 0.2)];
+        let config = json!({"parts": parts.iter().copied().collect::<BTreeMap<_, _>>(), "stratify": "condition", "group": "plant", "seed": seed});
+        let Made { report, .. } = made(config, LEAVES);
+        for told in report["strata"].as_array().expect("a list") {
+            let all: f64 = parts.iter().map(|(name, _)| told["parts"][name].as_f64().expect("a number")).sum();
+            for (name, fraction) in parts {
+                let off = told["parts"][name].as_f64().expect("a number") - fraction * all;
+                assert!(off.abs() < 2.0, "seed {seed}: {name} is off by {off} in {told}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_seed_gives_the_same_rows_in_any_order_and_another_gives_others() {
     let config = |seed: i64| json!({"parts": {"train": 0.8, "test": 0.2}, "group": "plant", "stratify": "condition", "seed": seed});
     let (first, again) = (made(config(1), LEAVES), made(config(1), LEAVES));
