@@ -24,17 +24,22 @@ pub enum Absent {
     TooLarge,
 }
 
-/// A dataset folder whose pictures are embedded.
+/// A dataset folder whose pictures are embedded; without one, no picture is there.
 #[derive(Debug)]
 pub struct Album {
-    folder: PathBuf,
+    folder: Option<PathBuf>,
     left: usize,
 }
 
 impl Album {
     /// The pictures of the dataset in `folder`.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), left: PAGE }
+        Self { folder: Some(folder.into()), left: PAGE }
+    }
+
+    /// No pictures.
+    pub fn empty() -> Self {
+        Self { folder: None, left: PAGE }
     }
 
     /// The picture `file` of `split` as a `data:` address.
@@ -45,7 +50,7 @@ impl Album {
         if !plain(split) || !plain(file) {
             return Err(Absent::NotThere);
         }
-        let path = self.folder.join(split).join(file);
+        let path = self.folder.as_ref().ok_or(Absent::NotThere)?.join(split).join(file);
         let size = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file).ok_or(Absent::NotThere)?.len();
         let size = usize::try_from(size).map_err(|_| Absent::TooLarge)?;
         if size > LARGEST || size > self.left {

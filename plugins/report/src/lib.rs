@@ -1,17 +1,21 @@
-//! `flowrun/report`: a detector's work as one HTML page that one can send to a customer.
+//! `flowrun/report`: figures, tables and a detector's work as one HTML page that one can send to a customer.
 //!
-//! Inputs `dataset` (folder), `detections` and `evaluation` (files), and where there are any `curve` and `findings` (files);
-//! output `page`; values `pictures`, `right`, `wrong`, `missed`. The same inputs give the same bytes. This module knows
-//! the step's names and files; what the page looks like is [`page`]'s.
+//! Inputs, each only where it is given, and at least one: `metrics` and `table` (files) of any work; `dataset` (folder),
+//! `detections`, `evaluation`, `curve` and `findings` (files) of a detector's. Output `page`; values `pictures`, `right`,
+//! `wrong`, `missed`. The same inputs give the same bytes. This module knows the step's names and files; what the page
+//! looks like is [`page`]'s.
 
 pub mod album;
 mod charts;
+pub mod figures;
 mod findings;
 mod gallery;
 pub mod html;
 pub mod matching;
 pub mod page;
 mod palette;
+mod partial;
+pub mod sheet;
 pub mod stories;
 
 // The two readers are the evaluation's: a report that read the same files by other rules could contradict its figures.
@@ -22,16 +26,23 @@ pub mod truths;
 
 use album::Album;
 use detections::Detections;
+use figures::Figures;
 use flowrun_plugin::{Failure, Plugin, Task, Values, values};
 use matching::{Matched, match_boxes};
 use page::Report;
 use serde::Deserialize;
+use sheet::Sheet;
 use std::collections::HashMap;
 use std::path::Path;
+use stories::{Evaluation, Findings, Training};
 use truths::Truths;
 
 /// A page of more pictures than this does not open on a phone.
 const MOST_PICTURES: usize = 500;
+/// A table of more rows than this is a file to open, not a page to read.
+const MOST_ROWS: usize = 10_000;
+/// What a page may be made of.
+const INPUTS: [&str; 7] = ["dataset", "detections", "evaluation", "curve", "findings", "metrics", "table"];
 /// How long an attribution may be, in letters: a paragraph.
 const ATTRIBUTION: usize = 1500;
 
@@ -39,22 +50,24 @@ const ATTRIBUTION: usize = 1500;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The page's title.
-    pub title: String,
+    /// The page's title; else what the page is.
+    pub title: Option<String>,
     /// The split that was judged.
     pub split: String,
     /// The least score of a found box that counts.
     pub min_score: f64,
     /// How many pictures are shown at most.
     pub pictures: usize,
+    /// How many rows of the table are shown at most.
+    pub rows: usize,
     /// Whom the data is from; else what the dataset's `ATTRIBUTION` or README says.
     pub attribution: Option<String>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        let title = "Detection report".to_owned();
-        Self { title, split: "test".to_owned(), min_score: 0.3, pictures: 48, attribution: None }
+        let split = "test".to_owned();
+        Self { title: None, split, min_score: 0.3, pictures: 48, rows: 100, attribution: None }
     }
 }
 
@@ -66,39 +79,97 @@ impl Plugin for Card {
 
     fn run(config: Config, task: &Task) -> Result<Values, Failure> {
         check(&config)?;
-        let dataset = task.input("dataset")?;
-        let truths = truths::read(dataset, &config.split).map_err(Failure::bad_input)?;
-        let matched = matched(&truths, task.input("detections")?)?;
-        let evaluation = stories::read_evaluation(task.input("evaluation")?).map_err(Failure::bad_input)?;
-        let training = task.optional_input("curve").map(stories::read_training).transpose();
-        let training = training.map_err(Failure::bad_input)?;
-        let found = task.optional_input("findings").map(stories::read_findings).transpose();
-        let found = found.map_err(Failure::bad_input)?;
-        let attribution = config.attribution.clone().or_else(|| attribution(dataset));
-        let report = Report {
-            title: &config.title,
-            split: &config.split,
-            least: config.min_score,
-            pictures: config.pictures,
-            truths: &truths,
-            matched: &matched,
-            evaluation: &evaluation,
-            training: training.as_ref(),
-            findings: found.as_ref(),
-            attribution: attribution.as_deref(),
-        };
-        let page = report.render(&mut Album::new(dataset));
+        if INPUTS.iter().all(|name| task.optional_input(name).is_none()) {
+            let names = INPUTS.map(|name| format!("`{name}`")).join(", ");
+            return Err(Failure::bad_config(
+                "",
+                format!("the page needs an input: name one of {names} under `inputs`"),
+            ));
+        }
+        let given = Given::read(&config, task)?;
+        let report = given.report(&config);
+        let mut album = task.optional_input("dataset").map_or_else(Album::empty, Album::new);
+        let page = report.render(&mut album);
         std::fs::write(task.output("page")?, &page).map_err(Failure::internal)?;
-        let tally = report.tally(None);
-        let pictures = truths.pictures.len();
+        let pictures = given.truths.as_ref().map(|truths| truths.pictures.len());
+        let Some(tally) = report.tally(None) else {
+            if given.truths.is_some() || given.detections.is_some() {
+                task.info("nothing to judge: the data set and the detections are not both given");
+            }
+            return Ok(values! { "pictures": pictures, "right": null, "wrong": null, "missed": null });
+        };
         task.info(format!(
-            "{pictures} pictures, {} right, {} wrong, {} missed",
-            tally.right, tally.wrong, tally.missed
+            "{} pictures, {} right, {} wrong, {} missed",
+            pictures.unwrap_or_default(),
+            tally.right,
+            tally.wrong,
+            tally.missed
         ));
         Ok(values! {
             "pictures": pictures, "right": tally.right, "wrong": tally.wrong, "missed": tally.missed,
         })
     }
+}
+
+/// What was given, read.
+struct Given {
+    truths: Option<Truths>,
+    detections: Option<Detections>,
+    matched: Option<Vec<Matched>>,
+    evaluation: Option<Evaluation>,
+    training: Option<Training>,
+    findings: Option<Findings>,
+    metrics: Option<Figures>,
+    table: Option<Sheet>,
+    attribution: Option<String>,
+}
+
+impl Given {
+    fn read(config: &Config, task: &Task) -> Result<Self, Failure> {
+        let dataset = task.optional_input("dataset");
+        let truths = given(dataset, |path| truths::read(path, &config.split))?;
+        let detections = task.optional_input("detections").map(found).transpose()?;
+        let matched = match (&truths, &detections) {
+            (Some(truths), Some(detections)) => Some(matched(truths, detections)?),
+            _ => None,
+        };
+        Ok(Self {
+            truths,
+            detections,
+            matched,
+            evaluation: given(task.optional_input("evaluation"), stories::read_evaluation)?,
+            training: given(task.optional_input("curve"), stories::read_training)?,
+            findings: given(task.optional_input("findings"), stories::read_findings)?,
+            metrics: given(task.optional_input("metrics"), figures::read)?,
+            table: given(task.optional_input("table"), |path| sheet::read(path, config.rows))?,
+            attribution: config.attribution.clone().or_else(|| dataset.and_then(attribution)),
+        })
+    }
+
+    fn report<'a>(&'a self, config: &'a Config) -> Report<'a> {
+        let of_boxes = self.truths.is_some() || self.detections.is_some() || self.evaluation.is_some();
+        let title = if of_boxes { "Detection report" } else { "Report" };
+        Report {
+            title: config.title.as_deref().unwrap_or(title),
+            split: &config.split,
+            least: config.min_score,
+            pictures: config.pictures,
+            truths: self.truths.as_ref(),
+            detections: self.detections.as_ref(),
+            matched: self.matched.as_deref(),
+            evaluation: self.evaluation.as_ref(),
+            metrics: self.metrics.as_ref(),
+            table: self.table.as_ref(),
+            training: self.training.as_ref(),
+            findings: self.findings.as_ref(),
+            attribution: self.attribution.as_deref(),
+        }
+    }
+}
+
+/// Reads an input, where it is given.
+fn given<T, E: ToString>(path: Option<&Path>, read: impl FnOnce(&Path) -> Result<T, E>) -> Result<Option<T>, Failure> {
+    path.map(read).transpose().map_err(Failure::bad_input)
 }
 
 fn check(config: &Config) -> Result<(), Failure> {
@@ -112,16 +183,23 @@ fn check(config: &Config) -> Result<(), Failure> {
     if config.pictures > MOST_PICTURES {
         return Err(Failure::bad_config("pictures", format!("expected at most {MOST_PICTURES}")));
     }
+    if config.rows > MOST_ROWS {
+        return Err(Failure::bad_config("rows", format!("expected at most {MOST_ROWS}")));
+    }
     Ok(())
 }
 
-/// Each picture's found boxes, matched to its true ones.
-fn matched(truths: &Truths, file: &Path) -> Result<Vec<Matched>, Failure> {
+fn found(file: &Path) -> Result<Detections, Failure> {
     let text = std::fs::read(file).map_err(|error| {
         Failure::bad_input(format!("the detections `{}` are not readable: {error}", file.display()))
     })?;
-    let Detections { classes, images } = detections::read(&text).map_err(Failure::bad_input)?;
-    if classes != truths.classes {
+    detections::read(&text).map_err(Failure::bad_input)
+}
+
+/// Each picture's found boxes, matched to its true ones.
+fn matched(truths: &Truths, detections: &Detections) -> Result<Vec<Matched>, Failure> {
+    let Detections { classes, images } = detections;
+    if *classes != truths.classes {
         return Err(Failure::bad_input("the detections' classes are not the dataset's, or in another order"));
     }
     let by_file: HashMap<&str, &detections::Image> = images.iter().map(|image| (image.file.as_str(), image)).collect();

@@ -3,11 +3,15 @@
 
 use crate::album::Album;
 use crate::charts;
+use crate::detections::Detections;
+use crate::figures::Figures;
 use crate::findings;
 use crate::gallery::{Gallery, spread};
 use crate::html::{Text, count, figure, grouped, put};
 use crate::matching::{Matched, Tally};
 use crate::palette;
+use crate::partial;
+use crate::sheet::Sheet;
 use crate::stories::{ClassRow, Evaluation, Findings, Training};
 use crate::truths::Truths;
 
@@ -15,7 +19,7 @@ use crate::truths::Truths;
 const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
     base-uri 'none'; form-action 'none'";
 
-/// Everything a page tells.
+/// Everything a page tells, as far as it was given.
 pub struct Report<'a> {
     /// The page's title.
     pub title: &'a str,
@@ -26,11 +30,17 @@ pub struct Report<'a> {
     /// How many pictures are shown at most.
     pub pictures: usize,
     /// The true boxes.
-    pub truths: &'a Truths,
-    /// The boxes of each picture of [`Report::truths`], matched.
-    pub matched: &'a [Matched],
-    /// The figures.
-    pub evaluation: &'a Evaluation,
+    pub truths: Option<&'a Truths>,
+    /// The found boxes.
+    pub detections: Option<&'a Detections>,
+    /// The boxes of each picture of [`Report::truths`], matched, where there are found ones.
+    pub matched: Option<&'a [Matched]>,
+    /// The detector's figures.
+    pub evaluation: Option<&'a Evaluation>,
+    /// Figures of any kind.
+    pub metrics: Option<&'a Figures>,
+    /// A table of any kind.
+    pub table: Option<&'a Sheet>,
     /// How the training went.
     pub training: Option<&'a Training>,
     /// What was wrong with the data.
@@ -40,13 +50,13 @@ pub struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// All counts together, or those of one class.
-    pub fn tally(&self, class: Option<usize>) -> Tally {
+    /// All counts together, or those of one class; nothing where nothing was judged.
+    pub fn tally(&self, class: Option<usize>) -> Option<Tally> {
         let mut all = Tally::default();
-        for (picture, matched) in self.truths.pictures.iter().zip(self.matched) {
+        for (picture, matched) in self.truths?.pictures.iter().zip(self.matched?) {
             all += matched.tally(&picture.boxes, self.least, class);
         }
-        all
+        Some(all)
     }
 
     /// Writes the page.
@@ -54,8 +64,23 @@ impl Report<'_> {
         let mut out = String::new();
         self.head(&mut out);
         self.figures(&mut out);
+        self.partial(&mut out);
+        if let Some(metrics) = self.metrics {
+            section(&mut out, "metrics", "Figures", &metrics.size());
+            metrics.write(&mut out);
+            out.push_str("</section>\n");
+        }
         self.gallery(&mut out, album);
-        self.classes(&mut out);
+        match self.evaluation {
+            Some(evaluation) => self.classes(&mut out, evaluation),
+            // The page's script looks for the chart.
+            None => out.push_str(r#"<div id="pr" hidden></div>"#),
+        }
+        if let Some(table) = self.table {
+            section(&mut out, "table", "Table", &table.size());
+            table.write(&mut out);
+            out.push_str("</section>\n");
+        }
         if let Some(training) = self.training {
             section(&mut out, "training", "Training", "The loss after each pass over the training pictures.");
             charts::training(&mut out, training);
@@ -75,14 +100,20 @@ impl Report<'_> {
         put!(out, "<meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n");
         put!(out, "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
         put!(out, "<title>{}</title>\n<style>\n{}", Text(self.title), include_str!("page.css"));
-        put!(out, "{}</style>\n</head>\n<body>\n", palette::rules(self.truths.classes.len().max(4)));
+        put!(out, "{}</style>\n</head>\n<body>\n", palette::rules(self.class_names().len().max(4)));
         put!(out, r#"<header class="top"><div><h1>{}</h1>"#, Text(self.title));
-        put!(out, r#"<p>Object detection on the <b>{}</b> pictures: "#, Text(self.split));
-        put!(out, "{}</p></div>", count(self.truths.classes.len(), "class", "classes"));
-        out.push_str("<nav>");
+        if self.is_of_boxes() {
+            put!(out, r#"<p>Object detection on the <b>{}</b> pictures: "#, Text(self.split));
+            put!(out, "{}</p>", count(self.class_names().len(), "class", "classes"));
+        }
+        out.push_str("</div><nav>");
         for (there, anchor, name) in [
-            (self.pictures > 0, "pictures", "Pictures"),
-            (true, "classes", "Classes"),
+            (self.truths.is_some() && self.matched.is_none(), "set", "Data set"),
+            (self.detections.is_some() && self.matched.is_none(), "found", "Found boxes"),
+            (self.metrics.is_some(), "metrics", "Figures"),
+            (self.pictures > 0 && self.matched.is_some(), "pictures", "Pictures"),
+            (self.evaluation.is_some(), "classes", "Classes"),
+            (self.table.is_some(), "table", "Table"),
             (self.training.is_some(), "training", "Training"),
             (self.findings.is_some(), "data", "Data"),
         ] {
@@ -97,17 +128,30 @@ impl Report<'_> {
     }
 
     fn figures(&self, out: &mut String) {
-        let tally = self.tally(None);
-        out.push_str(r#"<section class="figures">"#);
-        let boxes = self.evaluation.boxes;
-        for (name, value, note) in [
-            ("mAP@[.5:.95]", figure(Some(self.evaluation.map)), "mean average precision, COCO"),
-            ("mAP@0.5", figure(Some(self.evaluation.map50)), "at overlap 0.5"),
-            ("Pictures", grouped(self.evaluation.images), "in the split"),
-            ("Boxes", grouped(boxes), "marked by people"),
-        ] {
-            put!(out, r#"<div class="figure"><h2>{name}</h2><p>{value}</p><small>{note}</small></div>"#);
+        let (evaluation, tally) = (self.evaluation, self.tally(None));
+        if evaluation.is_none() && tally.is_none() {
+            return;
         }
+        out.push_str(r#"<section class="figures">"#);
+        if let Some(evaluation) = evaluation {
+            for (name, value, note) in [
+                ("mAP@[.5:.95]", figure(Some(evaluation.map)), "mean average precision, COCO"),
+                ("mAP@0.5", figure(Some(evaluation.map50)), "at overlap 0.5"),
+                ("Pictures", grouped(evaluation.images), "in the split"),
+                ("Boxes", grouped(evaluation.boxes), "marked by people"),
+            ] {
+                put!(out, r#"<div class="figure"><h2>{name}</h2><p>{value}</p><small>{note}</small></div>"#);
+            }
+        }
+        if let Some(tally) = tally {
+            self.found(out, tally);
+        }
+        out.push_str("</section>\n");
+        self.lacks(out);
+    }
+
+    /// What the model finds, in words and as a bar.
+    fn found(&self, out: &mut String, tally: Tally) {
         let total = (tally.right + tally.missed).max(1) as f64;
         put!(out, r#"<div class="found"><p>At a score of {:.2} or more the model finds "#, self.least);
         put!(
@@ -124,13 +168,40 @@ impl Report<'_> {
                 put!(out, r#"<i class="{kind}" style="flex-grow:{number}" title="{number} {kind}"></i>"#);
             }
         }
-        out.push_str("</div></div></section>\n");
+        out.push_str("</div></div>");
+    }
+
+    /// Says which half of the judgement was not given.
+    fn lacks(&self, out: &mut String) {
+        let lacks = match (self.evaluation, self.matched) {
+            (Some(_), None) => "Right, wrong and missed boxes need both the data set and the detections",
+            (None, Some(_)) => "Average precision needs an evaluation",
+            _ => return,
+        };
+        put!(out, r#"<p class="quiet">{lacks}, not given for this page.</p>"#);
+    }
+
+    /// The data set or the detections, where one was given without the other.
+    fn partial(&self, out: &mut String) {
+        if self.matched.is_some() {
+            return;
+        }
+        if let Some(truths) = self.truths {
+            let size = format!("{} in the split.", count(truths.pictures.len(), "picture", "pictures"));
+            section(out, "set", "Data set", &size);
+            partial::truths(out, truths);
+            out.push_str("</section>\n");
+        }
+        if let Some(detections) = self.detections {
+            let size = format!("In {}.", count(detections.images.len(), "picture", "pictures"));
+            section(out, "found", "Found boxes", &size);
+            partial::found(out, detections, self.least);
+            out.push_str("</section>\n");
+        }
     }
 
     fn gallery(&self, out: &mut String, album: &mut Album) {
-        if self.pictures == 0 {
-            return;
-        }
+        let (Some(truths), Some(matched), 1..) = (self.truths, self.matched, self.pictures) else { return };
         section(
             out,
             "pictures",
@@ -138,26 +209,41 @@ impl Report<'_> {
             "What people marked, and what the model found. Choose a picture to enlarge it.",
         );
         let gallery = Gallery {
-            classes: &self.truths.classes,
-            pictures: spread(self.truths.pictures.iter().zip(self.matched).collect(), self.pictures),
+            classes: &truths.classes,
+            pictures: spread(truths.pictures.iter().zip(matched).collect(), self.pictures),
             split: self.split,
             least: self.least,
-            of: self.truths.pictures.len(),
+            of: truths.pictures.len(),
         };
         gallery.write(out, album);
         out.push_str("</section>\n");
     }
 
-    fn class_of(&self, name: &str) -> Option<usize> {
-        self.truths.classes.iter().position(|class| class == name)
+    /// Whether the page is of found boxes at all.
+    fn is_of_boxes(&self) -> bool {
+        self.truths.is_some() || self.detections.is_some() || self.evaluation.is_some()
     }
 
-    fn classes(&self, out: &mut String) {
+    /// The classes, of whatever names them.
+    fn class_names(&self) -> Vec<&str> {
+        match (self.truths, self.detections, self.evaluation) {
+            (Some(truths), ..) => truths.classes.iter().map(String::as_str).collect(),
+            (_, Some(detections), _) => detections.classes.iter().map(String::as_str).collect(),
+            (.., Some(evaluation)) => evaluation.per_class.iter().map(|row| row.class.as_str()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn class_of(&self, name: &str) -> Option<usize> {
+        self.class_names().iter().position(|class| *class == name)
+    }
+
+    fn classes(&self, out: &mut String, evaluation: &Evaluation) {
         section(out, "classes", "Classes", "Precision over recall at overlap 0.5, and the figures of each class.");
-        charts::precision_recall(out, self.evaluation, &|name| self.class_of(name));
+        charts::precision_recall(out, evaluation, &|name| self.class_of(name));
         out.push_str(r#"<div class="scroll"><table><thead><tr><th>Class</th><th>AP</th><th>AP50</th><th>Recall</th>"#);
         put!(out, "<th>Boxes</th><th>Right</th><th>Missed</th><th>Wrong</th></tr></thead><tbody>");
-        let mut rows: Vec<&ClassRow> = self.evaluation.per_class.iter().collect();
+        let mut rows: Vec<&ClassRow> = evaluation.per_class.iter().collect();
         let rank = |row: &ClassRow| row.ap.unwrap_or(-1.0);
         rows.sort_by(|a, b| rank(b).total_cmp(&rank(a)).then_with(|| a.class.cmp(&b.class)));
         for row in rows {
@@ -173,7 +259,7 @@ impl Report<'_> {
                 );
             }
             put!(out, "<td>{}</td>", grouped(row.boxes));
-            match class.map(|class| self.tally(Some(class))) {
+            match class.and_then(|class| self.tally(Some(class))) {
                 Some(Tally { right, wrong, missed }) => put!(out, "<td>{right}</td><td>{missed}</td><td>{wrong}</td>"),
                 None => out.push_str("<td>–</td><td>–</td><td>–</td>"),
             }
@@ -192,9 +278,11 @@ impl Report<'_> {
             put!(out, r#"<p><b>Data.</b> {}</p>"#, Text(attribution));
         }
         put!(out, "<p>Made by flowrun with <code>flowrun/report {}</code>. ", env!("CARGO_PKG_VERSION"));
-        out.push_str(
-            "A found box is right where it overlaps a free true box of its class by half or more of their union. ",
-        );
+        if self.is_of_boxes() {
+            out.push_str(
+                "A found box is right where it overlaps a free true box of its class by half or more of their union. ",
+            );
+        }
         out.push_str("The page holds all it shows and loads nothing.</p></footer>\n");
         out.push_str(r#"<dialog id="large"><form method="dialog"><button aria-label="Close">✕</button></form>"#);
         out.push_str(r#"<div class="stage"></div></dialog>"#);

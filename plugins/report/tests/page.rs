@@ -11,6 +11,9 @@ const EVIL: &str = "</title></style></script><img src=x onerror='alert(1)'>\"`&a
 /// The same as far as a file may be called so.
 const FILE: &str = "<img src=x onerror=alert(1)>\"'&%20.jpg";
 
+/// Everything a page may be made of.
+const ALL: [&str; 7] = ["dataset", "detections", "evaluation", "curve", "findings", "metrics", "table"];
+
 struct Stage {
     folder: tempfile::TempDir,
 }
@@ -37,6 +40,9 @@ impl Stage {
         stage.write("evaluation.json", evaluation().to_string());
         stage.write("curve.json", training().to_string());
         stage.write("findings.json", findings().to_string());
+        stage.write("metrics.json", json!({"loss": {"train": 0.25, EVIL: EVIL}, "rows": 12345}).to_string());
+        let rows: String = (0..120).map(|row| format!("{class},{row}\n")).collect();
+        stage.write("table.csv", format!("{class},score\n{rows}"));
         stage
     }
 
@@ -49,10 +55,12 @@ impl Stage {
     }
 
     fn run(&self, names: &[&str], config: &Value) -> Result<(Values, String), Failure> {
-        let places: Vec<(&str, PathBuf)> = names
-            .iter()
-            .map(|&name| (name, if name == "dataset" { self.path(name) } else { self.path(&format!("{name}.json")) }))
-            .collect();
+        let file = |name: &str| match name {
+            "dataset" => self.path(name),
+            "table" => self.path("table.csv"),
+            name => self.path(&format!("{name}.json")),
+        };
+        let places: Vec<(&str, PathBuf)> = names.iter().map(|&name| (name, file(name))).collect();
         let inputs: Vec<_> = places.iter().map(|(name, path)| (*name, path.as_path())).collect();
         let page = self.path("page.html");
         let values = flowrun_plugin::run::<Card>(&config.to_string(), &Task::native(&inputs, &[("page", &page)]))?;
@@ -141,7 +149,10 @@ fn right_wrong_and_missed_are_counted() {
 fn every_tag_is_closed_in_turn() {
     let stage = Stage::new();
     let (_, plain) = stage.run(&["dataset", "detections", "evaluation"], &json!({"pictures": 0})).expect("it runs");
-    for page in [stage.full().1, plain] {
+    let alone = ALL.iter().map(|name| stage.run(&[name], &json!({})).expect(name).1);
+    let pairs = ALL.windows(2).map(|names| stage.run(names, &json!({})).expect("it runs").1);
+    let everything = stage.run(&ALL, &json!({})).expect("it runs").1;
+    for page in [stage.full().1, plain, everything].into_iter().chain(alone).chain(pairs) {
         let mut open = Vec::new();
         for tag in tags(&page) {
             let void = ["!doctype", "meta", "img", "br", "input"].contains(&name(&tag)) || tag.ends_with('/');
@@ -153,6 +164,80 @@ fn every_tag_is_closed_in_turn() {
             assert_eq!(tag.matches('"').count() % 2, 0, "{tag}");
         }
         assert!(open.is_empty(), "{open:?}");
+    }
+}
+
+#[test]
+fn any_input_alone_makes_a_page_that_says_what_it_lacks() {
+    let stage = Stage::new();
+    let page = |names: &[&str]| stage.run(names, &json!({})).expect("it runs");
+    for (name, shown, lacks) in [
+        ("dataset", "<h2>Data set</h2><p>3 pictures in the split.</p>", "No detections were given"),
+        ("detections", "<h2>Found boxes</h2><p>In 3 pictures.</p>", "No data set was given"),
+        ("evaluation", "mAP@0.5", "need both the data set and the detections, not given for this page"),
+        ("curve", "<h2>Training</h2>", ""),
+        ("findings", "<h2>The data</h2>", "not in the dataset"),
+        ("metrics", "<h2>rows</h2><p title=\"12345\">12\u{202f}345</p>", ""),
+        ("table", "<h2>Table</h2><p>120 rows, 2 columns.</p>", "and 20 rows not shown"),
+    ] {
+        let (values, page) = page(&[name]);
+        assert!(page.contains(shown) && page.contains(lacks), "{name}: {page}");
+        assert_eq!((&values["right"], &values["missed"]), (&Value::Null, &Value::Null), "{name}: nothing was judged");
+        let of_boxes = ["dataset", "detections", "evaluation"].contains(&name);
+        assert_eq!(page.contains("<title>Detection report</title>"), of_boxes, "{name}");
+        assert_eq!(page.contains("Object detection on"), of_boxes, "{name}");
+        assert!(page.contains("id=\"pr\"") && page.contains("id=\"theme\""), "the script looks for both");
+    }
+    let (values, page) = page(&["dataset", "detections"]);
+    assert_eq!(Value::Object(values), json!({"pictures": 3, "right": 2, "wrong": 3, "missed": 2}));
+    assert!(
+        page.contains("Average precision needs an evaluation, not given for this page")
+            && page.contains("id=\"gallery\"")
+    );
+    let failure = stage.run(&[], &json!({})).expect_err("no input").to_string();
+    assert!(failure.contains("the page needs an input: name one of `dataset`, "), "{failure}");
+}
+
+#[test]
+fn true_and_found_boxes_are_counted_by_class() {
+    let stage = Stage::new();
+    assert_eq!(row("leaf", &stage.run(&["dataset"], &json!({})).expect("it runs").1), ["3", "3"]);
+    assert_eq!(row("leaf", &stage.run(&["detections"], &json!({})).expect("it runs").1), ["2", "2"]);
+    assert_eq!(row("leaf", &stage.run(&["detections"], &json!({"min_score": 0.1})).expect("it runs").1), ["3", "3"]);
+}
+
+/// The numbers in a class's row.
+fn row(class: &str, page: &str) -> Vec<String> {
+    let start = page.find(&format!("<bdi>{class}</bdi>")).expect("a row");
+    let end = page[start..].find("</tr>").expect("its end");
+    let cells = page[start..start + end].split("<td>").skip(1);
+    cells.map(|cell| cell.trim_end_matches("</td>").to_owned()).collect()
+}
+
+#[test]
+fn figures_and_tables_are_escaped_and_cut() {
+    let stage = Stage::new();
+    let both = ["metrics", "table"];
+    let (_, page) = stage.run(&both, &json!({"rows": 2, "title": EVIL})).expect("it runs");
+    assert!(!tags(&page).iter().any(|tag| name(tag) == "img"), "nothing from data becomes markup");
+    let text = "&lt;/title&gt;&lt;/style&gt;&lt;/script&gt;&lt;img src=x onerror=&#39;alert(1)&#39;&gt;&quot;`&amp;amp; ]]&gt;";
+    assert!(page.contains(&format!("<h2>loss.{text}</h2><div title=\"{text}\">{text}</div>")), "{page}");
+    assert!(page.contains(&format!("<td>{text}</td><td style=\"text-align:right\">1</td>")));
+    assert!(page.contains("and 118 rows not shown") && !page.contains(">2</td>"));
+    stage.write("metrics.json", "{}");
+    stage.write("table.csv", "a,b\n");
+    let (_, page) = stage.run(&both, &json!({})).expect("it runs");
+    assert!(page.contains("The file holds no figures.") && page.contains("The table has no rows."));
+    stage.write("metrics.json", json!({"a": vec![0.5; 600]}).to_string());
+    let (_, page) = stage.run(&both, &json!({})).expect("it runs");
+    assert!(page.contains("<th>a.10</th><td title=\"0.5\">0.5</td>") && page.contains("and 100 more"));
+    for (file, text, said) in
+        [("metrics.json", "[]", "a JSON object was expected"), ("table.csv", "a,b\n1\n", "the table is not readable")]
+    {
+        let stage = Stage::new();
+        stage.write(file, text);
+        let failure = stage.run(&both, &json!({})).expect_err(file);
+        assert!(matches!(&failure, Failure::BadInput(message) if message.contains(said)), "{failure:?}");
     }
 }
 
@@ -186,6 +271,7 @@ fn each_failure_says_whose_it_is() {
     for (config, path) in [
         (json!({"min_score": 2}), "min_score"),
         (json!({"pictures": 100_000}), "pictures"),
+        (json!({"rows": 100_000}), "rows"),
         (json!({"split": "a/b"}), "split"),
         (json!({"titel": "x"}), "titel"),
     ] {
