@@ -46,7 +46,7 @@ fn a_new_plugin_is_whole_and_nothing_is_written_over() {
     bed.flowrun(&["plugin", "check", "blur"]).ok();
     bed.flowrun(&["plugin", "new", "acme/blur"]).fails(2).says("`blur` is there already");
     bed.flowrun(&["plugin", "new", "Blur"]).fails(2).says("write OWNER/NAME");
-    bed.flowrun(&["plugin", "test", "blur"]).fails(2).says("build it first: `flowrun plugin build`");
+    bed.flowrun(&["plugin", "test", "blur"]).fails(2).says("build it first: `flowrun plugin build blur`");
     bed.flowrun(&["plugin", "build", "."]).fails(2).says("it has no `plugin.yaml`");
     bed.write("blur/plugin.js", "");
     bed.flowrun(&["plugin", "check", "blur"]).fails(2).says("more than one source of a plugin: plugin.py, plugin.js");

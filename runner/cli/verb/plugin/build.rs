@@ -66,9 +66,9 @@ impl Build {
         }
         Ok(match Language::of(&self.dir).map_err(Error::failed)? {
             Language::Rust => " with cargo",
-            Language::Python => " with componentize-py, which is fetched the first time",
-            Language::JavaScript => " with componentize-qjs, which is fetched the first time",
-            Language::C => " with Zig's C compiler, which is fetched and builds its libc the first time",
+            Language::Python => " with componentize-py",
+            Language::JavaScript => " with componentize-qjs",
+            Language::C => " with Zig's C compiler",
         }
         .to_owned())
     }

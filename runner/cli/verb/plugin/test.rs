@@ -1,6 +1,6 @@
 //! `flowrun plugin test`: a plugin's cases, tried on its component.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use flowrun_engine::craft::{self, Tried, Verdict};
@@ -10,7 +10,7 @@ use crate::exit::Exit;
 use crate::output;
 use crate::show::amount::count;
 use crate::show::line::{Line, Tone};
-use crate::show::reason;
+use crate::show::{quote, reason};
 
 /// Try a plugin's cases on its component
 ///
@@ -30,6 +30,7 @@ impl Test {
     /// Tries them.
     pub(crate) fn exec(self) -> Result<Exit, Error> {
         super::build::manifest(&self.dir)?;
+        warn_of_newer(&self.dir)?;
         let cache = super::cache()?;
         let tried = super::super::runtime()?.block_on(craft::try_cases(&cache, &self.dir, self.bless));
         let tried = tried.map_err(Error::failed)?;
@@ -44,6 +45,20 @@ impl Test {
         output::say_lines(&[Line::new().plain(format!("{}: ", count(tried.len(), "case"))).with(tone, end)]);
         Ok(if failed == 0 { Exit::Ok } else { Exit::Pipeline })
     }
+}
+
+/// Says so where the component is not of the source that lies there.
+fn warn_of_newer(dir: &Path) -> Result<(), Error> {
+    let component = craft::component_path(dir).map_err(Error::failed)?;
+    if !component.is_file() {
+        return Ok(());
+    }
+    if let Some(newer) = craft::newer(dir, &component).map_err(Error::failed)? {
+        let again = quote::command(["flowrun", "plugin", "build", &dir.display().to_string()]);
+        let text = format!(": `{}` has changed since `{}` was built; {again}", newer.display(), component.display());
+        output::say_lines(&[Line::new().with(Tone::Warn, "warning").plain(text)]);
+    }
+    Ok(())
 }
 
 /// The columns of the word in front.

@@ -12,6 +12,9 @@ use crate::fetch::Cache;
 /// The compiler's version.
 const ZIG: &str = "ziglang==0.17.1";
 
+/// What a component depends on beside its source.
+pub(super) const BUILT_BY: [&str; 1] = [ZIG];
+
 pub(super) async fn build(cache: &Cache, dir: &Path, say: &Sender<Say>) -> Result<Vec<u8>, Failure> {
     let tools = python::environment(cache, ZIG, say).await?;
     let kept = cache.folder("tools")?.join("zig");

@@ -5,7 +5,7 @@
 //! inputs: { names: names.txt }         # a file or folder below in/
 //! outputs: { greetings: greetings.txt } # `dir`, or a file's name; compared with out/ byte for byte
 //! values: { count: 2 }
-//! error: no names                       # instead of outputs and values: a part of the message it must fail with
+//! error: no names                       # instead of values and out/: a part of the message it must fail with
 //! ```
 //! A case runs in the host that runs steps, with what the plugin asks for granted. Knows nothing of how a component is made.
 
@@ -68,7 +68,8 @@ pub async fn try_cases(cache: &Cache, dir: &Path, bless: bool) -> Result<Vec<Tri
     let (described, _) = described(dir)?;
     let file = component_path(dir)?;
     let bytes = wasm::component_bytes(&file).map_err(|error| {
-        refused(format!("`{}` {error}", file.display())).hint("build it first: `flowrun plugin build`")
+        let hint = format!("build it first: `flowrun plugin build {}`", dir.display());
+        refused(format!("`{}` {error}", file.display())).hint(hint)
     })?;
     let bench = Bench {
         host: wasm::WasmHost::new(&cache.folder("wasm")?).map_err(|error| refused(error.to_string()))?,
@@ -83,9 +84,17 @@ pub async fn try_cases(cache: &Cache, dir: &Path, bless: bool) -> Result<Vec<Tri
         let scratch = cache.scratch()?;
         let (made, said) = bench.run(&case, &folder, scratch.path()).await?;
         let out = scratch.path().join("out");
-        let verdict = match bless {
-            true => self::bless(&case, &folder, &out, &made)?,
-            false => judge(&case, &folder, &out, &made)?,
+        let verdict = match (bless, &made) {
+            // A failure that nobody expected is no expectation: it may be a bug of just now.
+            (true, Err(failure)) if case.error.is_none() => Verdict::Failed(vec![
+                format!("it failed: {}", failure.message),
+                format!(
+                    "nothing was written; if it is to fail, write `error:` into {}",
+                    folder.join("case.yaml").display()
+                ),
+            ]),
+            (true, _) => self::bless(&case, &folder, &out, &made)?,
+            (false, _) => judge(&case, &folder, &out, &made)?,
         };
         tried.push(Tried { name, verdict, said });
     }
@@ -172,6 +181,10 @@ impl Bench<'_> {
                 true => format!("in/{name}"),
                 false => format!("in/{name}/{}", from.file_name().unwrap_or_default().to_string_lossy()),
             };
+            if from.symlink_metadata().is_err() {
+                let missing = format!("`{}` is not there, which input `{name}` of a case names", from.display());
+                return Err(refused(missing).hint("git keeps no empty folders: put a file like `.keep` into one"));
+            }
             copy(&from, &scratch.join(&place)).map_err(trouble(&from))?;
             places.push(wasm::Place::new(name, place));
         }

@@ -18,6 +18,9 @@ const ENTRY: &str = include_str!("../../../../plugins/templates/js/entry.js");
 const WORLD: &str = include_str!("../../../../plugins/templates/js/wit/world.wit");
 const FILES: &str = include_str!("../../../../plugins/templates/js/wit/filesystem.wit");
 
+/// What a component depends on beside its source.
+pub(super) const BUILT_BY: [&str; 5] = [TOOLS_LOCK, ENTRY, WORLD, FILES, STEP_WIT];
+
 pub(super) async fn build(cache: &Cache, dir: &Path, say: &Sender<Say>) -> Result<Vec<u8>, Failure> {
     let tool = tools(cache, say).await?;
     let stage = cache.scratch()?;

@@ -10,6 +10,7 @@
 //! | file | knows |
 //! |---|---|
 //! | `python`, `javascript`, `c`, `rust` | one language's way to a component |
+//! | `kept` | components that were built of the same source before |
 //! | `pack` | core modules and components, the manifest's section |
 //! | `template` | what a new plugin begins with |
 //! | `cases` | steps to try, and what must come of them |
@@ -19,6 +20,7 @@
 mod c;
 mod cases;
 mod javascript;
+mod kept;
 mod pack;
 mod python;
 mod rust;
@@ -37,6 +39,7 @@ use tokio::process::Command;
 use tokio::sync::mpsc::Sender;
 
 pub use cases::{Tried, Verdict, try_cases};
+pub use kept::newer;
 pub use pack::pack;
 pub use template::{NewFile, template};
 
@@ -138,10 +141,13 @@ pub async fn build(cache: &Cache, dir: &Path, from: Option<&Path>, say: &Sender<
     let bytes = match from {
         Some(file) => std::fs::read(file).map_err(trouble(file))?,
         None => match Language::of(&dir)? {
+            // cargo knows what has changed, and rustc makes the same of the same.
             Language::Rust => rust::build(&dir, say).await?,
-            Language::Python => python::build(cache, &dir, say).await?,
-            Language::JavaScript => javascript::build(cache, &dir, say).await?,
-            Language::C => c::build(cache, &dir, say).await?,
+            Language::Python => kept::or(cache, &dir, &python::BUILT_BY, python::build(cache, &dir, say)).await?,
+            Language::JavaScript => {
+                kept::or(cache, &dir, &javascript::BUILT_BY, javascript::build(cache, &dir, say)).await?
+            }
+            Language::C => kept::or(cache, &dir, &c::BUILT_BY, c::build(cache, &dir, say)).await?,
         },
     };
     let packed = pack(&bytes, &text).map_err(refused)?;
@@ -175,14 +181,19 @@ async fn run(command: &mut Command, what: &str, say: &Sender<Say>) -> Result<(),
 /// Lines of a failed tool that are shown: a traceback or some compiler errors.
 const TAIL: usize = 40;
 
-/// Tells each line, and keeps the last ones.
+/// Tells each line, and keeps the last ones, but for a trace of the tool's own insides.
 async fn listen(from: Option<impl AsyncRead + Unpin>, say: &Sender<Say>) -> Vec<String> {
     let mut tail = std::collections::VecDeque::new();
     let Some(from) = from else { return Vec::new() };
     let mut lines = BufReader::new(from).split(b'\n');
+    let mut insides = false;
     while let Ok(Some(line)) = lines.next_segment().await {
         let line = String::from_utf8_lossy(&line).into_owned();
         let _ = say.send(Say::log(line.clone())).await;
+        insides |= line.trim().eq_ignore_ascii_case("stack backtrace:");
+        if insides {
+            continue;
+        }
         if tail.len() == TAIL {
             tail.pop_front();
         }

@@ -18,6 +18,9 @@ const VERSIONS: [&str; 5] = ["3.13", "3.12", "3.11", "3.14", "3.10"];
 
 const ENTRY: &str = include_str!("../../../../plugins/templates/python/entry.py");
 
+/// What a component depends on beside its source.
+pub(super) const BUILT_BY: [&str; 3] = [COMPONENTIZE, ENTRY, STEP_WIT];
+
 pub(super) async fn build(cache: &Cache, dir: &Path, say: &Sender<Say>) -> Result<Vec<u8>, Failure> {
     let tools = environment(cache, COMPONENTIZE, say).await?;
     let stage = cache.scratch()?;
