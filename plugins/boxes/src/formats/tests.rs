@@ -33,12 +33,15 @@ fn read_all(root: &Path, format: Format) -> Result<Dataset, FormatError> {
     load(root, &Catalog::read(root).expect("listed"), format).map(|loaded| loaded.dataset)
 }
 
+/// A box as it is drawn by lot: its class, and its edges in thousandths of the picture's sides.
+type Drawn = (usize, u32, u32, u32, u32);
+
 fn entries(least: usize) -> impl Strategy<Value = Vec<Entry>> {
     let side = 1..700_u32;
     let one = (0..3_usize, 0..=1000_u32, 0..=1000_u32, 0..=1000_u32, 0..=1000_u32);
     let entry = (side.clone(), side, prop::collection::vec(one, 0..5));
     prop::collection::vec(entry, least..4).prop_map(|all| {
-        let named = |(number, (width, height, boxes)): (usize, (u32, u32, Vec<(usize, u32, u32, u32, u32)>))| {
+        let named = |(number, (width, height, boxes)): (usize, (u32, u32, Vec<Drawn>))| {
             let at = |thousandths: u32, side: u32| (thousandths * side / 1000) as i32;
             let boxes = boxes.into_iter().map(|(class, a, b, c, d)| Labelled {
                 class: CLASSES[class].to_owned(),
