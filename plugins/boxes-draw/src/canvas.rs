@@ -51,7 +51,7 @@ pub fn label(picture: &mut Picture, text: &str, x: i32, y: i32, colour: [u8; 3])
     let left = x.min(whole.xmax.saturating_sub(width)).max(0);
     let top = y.saturating_sub(height).min(whole.ymax.saturating_sub(height)).max(0);
     fill(picture, &Rect::new(left, top, left + width, top + height), colour);
-    let ink = if colour.iter().map(|byte| u32::from(*byte)).sum::<u32>() > 380 { [0; 3] } else { [255; 3] };
+    let ink = if is_bright(colour) { [0; 3] } else { [255; 3] };
     for (place, letter) in (0..).zip(letters) {
         let bitmap = BASIC_FONTS.get(letter).or_else(|| LATIN_FONTS.get(letter)).or_else(|| BASIC_FONTS.get('?'));
         let (x, y) = (left + (place * LETTER + 1) * scale, top + scale);
@@ -62,6 +62,11 @@ pub fn label(picture: &mut Picture, text: &str, x: i32, y: i32, colour: [u8; 3])
             }
         }
     }
+}
+
+/// By the luma of ITU-R BT.601, in thousandths.
+fn is_bright([red, green, blue]: [u8; 3]) -> bool {
+    u32::from(red) * 299 + u32::from(green) * 587 + u32::from(blue) * 114 > 128_000
 }
 
 #[cfg(test)]

@@ -15,9 +15,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
 
-/// The colour of true boxes: green, which few see as the other.
+/// The colour of true boxes: a bright green.
 const TRUE: [u8; 3] = [60, 220, 90];
-/// The colour of found boxes.
+/// The colour of found boxes: a dark magenta, so that the two differ in brightness too.
 const FOUND: [u8; 3] = [230, 30, 160];
 /// How well the pictures are kept: a JPEG quality.
 const QUALITY: u8 = 90;
