@@ -40,6 +40,7 @@ pub enum Kind {
     UnsafeName,
     TableUnused,
     TestSplitMade,
+    MalformedEntry,
 }
 
 /// What was done about a flaw.
@@ -59,7 +60,10 @@ pub enum Action {
 pub struct Finding {
     /// The split it is in.
     pub split: Option<Split>,
-    /// The line of the split's CSV, 1 for the header; none for what is about a whole file.
+    /// The annotation file, where a split has more than one CSV.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The line of the split's CSV (1 for the header) or of `file`; none for what is about a whole file.
     pub line: Option<u64>,
     /// The picture or file, as written where it was found.
     pub filename: String,
@@ -135,7 +139,7 @@ impl Report {
         message: impl Into<String>,
     ) {
         let (filename, message) = (name.to_owned(), message.into());
-        self.add(Finding { split, line: None, filename, kind, fields: Vec::new(), message, action });
+        self.add(Finding { split, file: None, line: None, filename, kind, fields: Vec::new(), message, action });
     }
 
     /// How many findings had this action.
@@ -146,8 +150,9 @@ impl Report {
 
     /// Puts findings and suspects in the order written.
     pub fn sort(&mut self) {
-        self.findings
-            .sort_by(|a, b| (a.split, a.line, &a.filename, a.kind).cmp(&(b.split, b.line, &b.filename, b.kind)));
+        self.findings.sort_by(|a, b| {
+            (a.split, &a.file, a.line, &a.filename, a.kind).cmp(&(b.split, &b.file, b.line, &b.filename, b.kind))
+        });
         self.suspects.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.filename.cmp(&b.filename)));
     }
 }

@@ -6,13 +6,14 @@
 //! order of work:
 //!
 //! ```text
-//!   files ──> tables (which CSV is which split's) ──> photos (which pictures, what is in them)
+//!   files ──> tables (which CSV is which split's; or layouts: COCO, VOC, YOLO as tables) ──> photos (which pictures, what is in them)
 //!                 └──> classes (which names are meant) ──> rows (judged one by one) ──> clean (which pictures stay)
 //! ```
 
 pub mod classes;
 pub mod clean;
 pub mod findings;
+pub mod layouts;
 pub mod names;
 pub mod negative;
 pub mod photos;
@@ -25,6 +26,7 @@ use classes::Classes;
 use clean::{Clean, Wish};
 use findings::{Action, Finding, Kind, Report};
 use flowrun_plugin::{Failure, Plugin, Task, Values, values};
+use layouts::Flawed;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fs;
@@ -129,9 +131,16 @@ fn inspect<'a>(config: &Config, catalog: &'a Catalog, task: &Task, report: &mut 
     for refused in &catalog.refused {
         report.add_file(None, &refused.name, Kind::UnsafeName, Action::Dropped, refused.reason.clone());
     }
-    let tables = tables::read_all(catalog, [config.train_csv.as_deref(), config.test_csv.as_deref()], report)?;
+    let named = [config.train_csv.as_deref(), config.test_csv.as_deref()];
+    let (tables, files, flawed) = match layouts::of(catalog, named) {
+        Some(format) => layouts::read(catalog, format, report)?,
+        None => {
+            let tables = tables::read_all(catalog, named, report)?;
+            let files = tables.iter().map(|table| photos::list(catalog, table, report)).collect::<Vec<_>>();
+            (tables, files, Flawed::default())
+        }
+    };
     let classes = known_classes(config, &tables);
-    let files: Vec<_> = tables.iter().map(|table| photos::list(catalog, table, report)).collect();
     let (mut done, total) = (0_u64, files.iter().map(Vec::len).sum::<usize>() as u64);
     let mut parts = Vec::new();
     for (table, files) in tables.iter().zip(files) {
@@ -148,7 +157,10 @@ fn inspect<'a>(config: &Config, catalog: &'a Catalog, task: &Task, report: &mut 
                 task.progress(done, total, "pictures");
             }
         });
-        let checked = rows::check(table, &photos, &classes, config.min_side, report);
+        let mut checked = rows::check(table, &photos, &classes, config.min_side, report);
+        for (photo, mentioned) in photos.iter().zip(&mut checked.mentioned) {
+            *mentioned |= flawed.contains(&(table.split, photo.name().to_owned()));
+        }
         parts.push((table.split, photos, checked));
     }
     let wish = Wish { test_fraction: config.test_fraction, seed: config.seed, keep_inverted: config.keep_inverted };

@@ -247,8 +247,8 @@ impl Verdict {
     fn report(self, table: &Table, row: &Row, report: &mut Report) {
         let action = if self.dropped { Action::Dropped } else { Action::Fixed };
         for (kind, fields, message) in self.flaws {
-            let (split, line, filename) = (Some(table.split), Some(row.line), text(row, 0).to_owned());
-            report.add(Finding { split, line, filename, kind, fields, message, action });
+            let (split, line, filename) = (Some(table.split), row.line, text(row, 0).to_owned());
+            report.add(Finding { split, file: row.file.clone(), line, filename, kind, fields, message, action });
         }
     }
 }

@@ -15,8 +15,10 @@ const MAX_TABLE: u64 = 256 << 20;
 /// One line of a table.
 #[derive(Debug, Clone)]
 pub struct Row {
+    /// The file it stands in, where that is not the table's own.
+    pub file: Option<String>,
     /// The line it starts on, 1 for the header.
-    pub line: u64,
+    pub line: Option<u64>,
     /// The cells by [`COLUMNS`]; `None` where the table has no such column.
     pub cells: [Option<String>; 8],
 }
@@ -64,7 +66,7 @@ fn table_words(file: &File) -> Option<&'static [&'static str]> {
 /// # Errors
 /// [`Failure`] where no table can be train's, or a named one is not there.
 pub fn read_all(catalog: &Catalog, named: [Option<&str>; 2], report: &mut Report) -> Result<Vec<Table>, Failure> {
-    let mut candidates = candidates(catalog);
+    let mut candidates: Vec<_> = candidates(catalog).collect();
     let mut tables = Vec::new();
     for (split, name) in Split::ALL.into_iter().zip(named) {
         let Some(name) = name else { continue };
@@ -99,7 +101,7 @@ pub fn read_all(catalog: &Catalog, named: [Option<&str>; 2], report: &mut Report
     Ok(tables)
 }
 
-fn words_of(split: Split) -> &'static [&'static str] {
+pub(crate) fn words_of(split: Split) -> &'static [&'static str] {
     match split {
         Split::Train => TRAIN,
         Split::Test => TEST,
@@ -122,13 +124,19 @@ fn only_table(candidates: Vec<(&File, Vec<u8>)>, report: &mut Report) -> Result<
     }
 }
 
+/// Whether there is any table of boxes.
+#[must_use]
+pub fn any(catalog: &Catalog) -> bool {
+    candidates(catalog).next().is_some()
+}
+
 /// The CSV files whose header has the columns.
-fn candidates(catalog: &Catalog) -> Vec<(&File, Vec<u8>)> {
+fn candidates(catalog: &Catalog) -> impl Iterator<Item = (&File, Vec<u8>)> {
     let is_csv = |file: &&File| file.path.to_lowercase().ends_with(".csv") && file.size <= MAX_TABLE;
     let read = |file| Some((file, File::read(file, MAX_TABLE).ok()?));
     let has_columns =
         |(_, bytes): &(&File, Vec<u8>)| reader(bytes).byte_headers().is_ok_and(|header| columns(header).is_some());
-    catalog.files.iter().filter(is_csv).filter_map(read).filter(has_columns).collect()
+    catalog.files.iter().filter(is_csv).filter_map(read).filter(has_columns)
 }
 
 fn reader(bytes: &[u8]) -> csv::Reader<&[u8]> {
@@ -164,13 +172,14 @@ fn parse(
         let cell = |place: Option<usize>| Some(String::from_utf8_lossy(record.get(place?)?).into_owned());
         let cells = places.map(cell);
         if record.len() == header.len() {
-            rows.push(Row { line, cells });
+            rows.push(Row { file: None, line: Some(line), cells });
         }
         let mut add = |kind, action, message: String| {
             let filename = printable(&cell(places[0]).unwrap_or_default());
             let fields = Vec::new();
             report.add(crate::findings::Finding {
                 split: Some(split),
+                file: None,
                 line: Some(line),
                 filename,
                 kind,
@@ -266,7 +275,7 @@ mod tests {
         let catalog = Catalog::read(folder.path()).expect("listed");
         let mut report = Report::new();
         let tables = read_all(&catalog, [None, None], &mut report).expect("read");
-        assert_eq!(tables[0].rows.iter().map(|row| row.line).collect::<Vec<_>>(), [2, 5]);
+        assert_eq!(tables[0].rows.iter().map(|row| row.line).collect::<Vec<_>>(), [Some(2), Some(5)]);
         let kinds: Vec<_> = report.findings.iter().map(|finding| (finding.kind, finding.line)).collect();
         assert_eq!(kinds, [(Kind::Utf8Bom, None), (Kind::Crlf, None), (Kind::WrongColumnCount, Some(6))]);
     }

@@ -44,6 +44,15 @@ impl File {
         self.path.rsplit_once('/').map_or("", |(folder, _)| folder)
     }
 
+    /// Reads its first bytes, `most` of them or as many as there are.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn head(&self, most: u64) -> io::Result<Vec<u8>> {
+        let size = self.size.min(most);
+        Self { size, ..self.clone() }.read(size)
+    }
+
     /// Reads it whole.
     ///
     /// # Errors

@@ -1,10 +1,11 @@
-//! What the box plugins share: the folder of pictures with boxes that goes from step to step, the pictures themselves, and
-//! the loose files (folders, tars) that such a data set is found in.
+//! What the box plugins share: the folder of pictures with boxes that goes from step to step, the pictures themselves, the
+//! loose files (folders, tars) that such a data set is found in, and the layouts that others write one in.
 //!
 //! It does not know what is a flaw (`boxes-check`) nor what is done to a picture (`boxes-augment`).
 
 pub mod catalog;
 pub mod dataset;
+pub mod formats;
 pub mod picture;
 pub mod random;
 pub mod rect;

@@ -10,6 +10,8 @@ pub const MAX_SIDE: u32 = 16_384;
 /// The most pixels read (64 Mi, 192 MiB decoded): two such pictures must fit in a component's memory.
 pub const MAX_PIXELS: u64 = 64 << 20;
 
+const PNG_START: &[u8] = b"\x89PNG\r\n\x1a\n";
+
 /// Why a picture cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
@@ -56,11 +58,33 @@ impl Picture {
     pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
         if bytes.starts_with(&[0xFF, 0xD8, 0xFF]) {
             decode_jpeg(bytes)
-        } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
+        } else if bytes.starts_with(PNG_START) {
             decode_png(bytes)
         } else {
             Err(Unreadable::Format)
         }
+    }
+
+    /// Pixels across and down, from the headers alone: `bytes` may end after them.
+    ///
+    /// # Errors
+    /// [`Unreadable`], also for sizes that [`Picture::decode`] would refuse.
+    pub fn size_of(bytes: &[u8]) -> Result<(u32, u32), Unreadable> {
+        let (width, height) = if bytes.starts_with(&[0xFF, 0xD8, 0xFF]) {
+            let mut decoder = jpeg_decoder(bytes);
+            decoder.decode_headers().map_err(|error| Unreadable::Damaged(error.to_string()))?;
+            let (width, height) = decoder.dimensions().ok_or(Unreadable::Format)?;
+            (width as u64, height as u64)
+        } else if bytes.starts_with(PNG_START) {
+            let reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info();
+            let (width, height) = reader.map_err(|error| Unreadable::Damaged(error.to_string()))?.info().size();
+            (u64::from(width), u64::from(height))
+        } else {
+            return Err(Unreadable::Format);
+        };
+        check_size(width, height)?;
+        let side = |side: u64| u32::try_from(side).map_err(|_| Unreadable::Size { width, height });
+        Ok((side(width)?, side(height)?))
     }
 
     /// Writes a JPEG file's bytes, `quality` 1 to 100.
@@ -200,16 +224,20 @@ fn check_size(width: u64, height: u64) -> Result<(), Unreadable> {
     if good { Ok(()) } else { Err(Unreadable::Size { width, height }) }
 }
 
+fn jpeg_decoder(bytes: &[u8]) -> zune_jpeg::JpegDecoder<ZCursor<&[u8]>> {
+    let options = DecoderOptions::default()
+        .jpeg_set_out_colorspace(ColorSpace::RGB)
+        .set_max_width(usize::from(u16::MAX))
+        .set_max_height(usize::from(u16::MAX));
+    zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(bytes), options)
+}
+
 fn decode_jpeg(bytes: &[u8]) -> Result<Picture, Unreadable> {
     if !jpeg_is_whole(bytes) {
         return Err(Unreadable::Truncated);
     }
     let damaged = |error: zune_jpeg::errors::DecodeErrors| Unreadable::Damaged(error.to_string());
-    let options = DecoderOptions::default()
-        .jpeg_set_out_colorspace(ColorSpace::RGB)
-        .set_max_width(usize::from(u16::MAX))
-        .set_max_height(usize::from(u16::MAX));
-    let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    let mut decoder = jpeg_decoder(bytes);
     decoder.decode_headers().map_err(damaged)?;
     let (width, height) = decoder.dimensions().ok_or(Unreadable::Format)?;
     check_size(width as u64, height as u64)?;
@@ -307,6 +335,9 @@ mod tests {
         writer.write_image_data(halves().bytes()).expect("data");
         writer.finish().expect("an end");
         assert_eq!(Picture::decode(&bytes).expect("decodes"), halves());
+        assert_eq!(Picture::size_of(&bytes[..60]), Ok((64, 48)));
+        assert_eq!(Picture::size_of(&jpeg), Ok((64, 48)));
+        assert!(Picture::size_of(&jpeg[..20]).is_err());
         assert!(Picture::decode(&bytes[..bytes.len() / 2]).is_err());
     }
 

@@ -37,7 +37,10 @@ macro_rules! components {
     };
 }
 
-components! { "boxes-augment.wasm" "boxes-check.wasm" "coco-eval.wasm" "json.wasm" "report.wasm" "split.wasm" "table.wasm" }
+components! {
+    "boxes-augment.wasm" "boxes-check.wasm" "boxes-convert.wasm" "boxes-draw.wasm" "coco-eval.wasm"
+    "json.wasm" "report.wasm" "split.wasm" "table.wasm"
+}
 
 static ALL: LazyLock<Vec<Builtin>> = LazyLock::new(|| {
     let index: Index = serde_json::from_str(include_str!("../../../plugins/built/index.json"))
