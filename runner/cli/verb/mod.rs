@@ -12,6 +12,8 @@ mod init;
 mod logs;
 mod pipeline;
 mod plan;
+mod plugin_pull;
+mod plugin_push;
 mod run;
 mod runs;
 mod schema;
@@ -57,6 +59,10 @@ pub(crate) enum Verb {
     Schema(schema::Schema),
     Completions(completions::Completions),
     ExitCodes(exit_codes::ExitCodes),
+    #[command(hide = true)]
+    PluginPull(plugin_pull::PluginPull),
+    #[command(hide = true)]
+    PluginPush(plugin_push::PluginPush),
 }
 
 impl Verb {
@@ -78,6 +84,8 @@ impl Verb {
             Self::Schema(verb) => verb.exec(),
             Self::Completions(verb) => verb.exec(),
             Self::ExitCodes(verb) => verb.exec(),
+            Self::PluginPull(verb) => verb.exec(),
+            Self::PluginPush(verb) => verb.exec(),
         }
     }
 }

@@ -53,6 +53,17 @@ pub fn check(bytes: &[u8]) -> Result<(), Failure> {
     outline.kind().map(drop)
 }
 
+/// The names of what a component imports and of what it exports.
+///
+/// # Errors
+/// When the bytes are no component.
+pub(crate) fn interface(bytes: &[u8]) -> Result<(Vec<&str>, Vec<&str>), String> {
+    header(bytes).map_err(|failure| failure.message)?;
+    let outline = Outline::read(bytes).map_err(|error| unusable(&error.to_string()).message)?;
+    let names = |all: Vec<(&'_ str, ComponentExternalKind)>| all.into_iter().map(|(name, _)| name).collect();
+    Ok((names(outline.imports), names(outline.exports)))
+}
+
 /// Why a component that cannot be compiled cannot.
 pub(super) fn unusable(error: &str) -> Failure {
     refuse(

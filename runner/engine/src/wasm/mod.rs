@@ -77,7 +77,9 @@ use wasmtime::Engine;
 use wasmtime::component::Linker;
 
 pub use self::inspect::check as inspect_bytes;
+pub(crate) use self::inspect::interface;
 pub use self::job::{Granted, Job, Limits, Part, Place};
+pub(crate) use self::load::COMPONENT as LARGEST_COMPONENT;
 pub use self::load::{Unread, component_bytes};
 use crate::process::Mask;
 use compiled::Compiled;
