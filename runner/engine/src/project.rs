@@ -141,7 +141,7 @@ fn of_registries(
     text: &str,
     profile: Option<&str>,
 ) -> Result<BTreeMap<String, Ready>, OpenError> {
-    let wanted = uses::of_steps(text, profile, SCHEME);
+    let wanted = uses::of_steps(text, profile);
     let Some((first, _)) = wanted.first() else { return Ok(BTreeMap::new()) };
     let missing = |step: String, failure| OpenError::Plugin { shown: shown.to_owned(), step, failure };
     let cache = Cache::of_user().map_err(|failure| missing(first.clone(), failure))?;

@@ -33,4 +33,4 @@ pub use push::{Pushed, push};
 pub use reference::{Reference, SCHEME};
 
 pub(crate) use pull::kept;
-pub(crate) use wanted::{Missing, Ready, ready};
+pub(crate) use wanted::{Ready, ready};

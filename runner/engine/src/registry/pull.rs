@@ -12,7 +12,6 @@ use flowrun_core::outcome::Failure;
 use flowrun_core::stored::lock::PluginPin;
 use futures_util::StreamExt;
 use oci_client::RegistryOperation;
-use oci_client::manifest::OciDescriptor;
 use sha2::{Digest as _, Sha256};
 
 use super::artifact::{self, Layer};
@@ -115,8 +114,7 @@ async fn bring(cache: &Cache, registry: &Registry, layer: &Layer) -> Result<Path
 /// Writes the layer to a file, and nothing that is not the layer.
 async fn download(registry: &Registry, layer: &Layer, path: &Path) -> Result<(), Failure> {
     let digest = format!("sha256:{}", layer.sha256);
-    let descriptor = OciDescriptor { digest: digest.clone(), ..OciDescriptor::default() };
-    let answer = registry.client.pull_blob_stream(&registry.at, &descriptor).await;
+    let answer = registry.client.pull_blob_stream(&registry.at, digest.as_str()).await;
     let mut stream = answer.map_err(|error| registry.trouble(&error))?;
     let written = |error: std::io::Error| {
         infrastructure(format!("cannot write `{}`: {error}", path.display())).hint("is the disk full?")

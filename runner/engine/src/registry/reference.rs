@@ -3,12 +3,10 @@
 use std::fmt;
 use std::net::IpAddr;
 
+pub use flowrun_core::lang::uses::REGISTRY as SCHEME;
 use flowrun_core::outcome::Failure;
 
 use crate::fetch::{is_sha256, redact, refused};
-
-/// How the name of a component in a registry begins.
-pub const SCHEME: &str = "oci://";
 
 const FORM: &str = "write `oci://HOST[:PORT]/REPOSITORY[:TAG][@sha256:DIGEST]`; the repository is in small letters";
 

@@ -323,7 +323,7 @@ pub(crate) async fn interpreters(plan: &Plan, cache: &Cache) -> Result<HashMap<S
 
 /// What opening the pipeline brought is what is pinned.
 fn pin_plugins(lock: &mut Lockfile, project: &Project, tell: &mut impl FnMut(String)) -> Result<(), Failure> {
-    lock.keep_plugins(&uses::anywhere(&project.text, registry::SCHEME));
+    lock.keep_plugins(&uses::anywhere(&project.text));
     for (name, pin) in &project.plugins {
         match lock.plugin(name) {
             Some(known) if known == pin => {}

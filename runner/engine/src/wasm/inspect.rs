@@ -60,8 +60,9 @@ pub fn check(bytes: &[u8]) -> Result<(), Failure> {
 pub(crate) fn interface(bytes: &[u8]) -> Result<(Vec<&str>, Vec<&str>), String> {
     header(bytes).map_err(|failure| failure.message)?;
     let outline = Outline::read(bytes).map_err(|error| unusable(&error.to_string()).message)?;
-    let names = |all: Vec<(&'_ str, ComponentExternalKind)>| all.into_iter().map(|(name, _)| name).collect();
-    Ok((names(outline.imports), names(outline.exports)))
+    let imports = outline.imports.iter().map(|(name, _)| *name).collect();
+    let exports = outline.exports.iter().map(|(name, _)| *name).collect();
+    Ok((imports, exports))
 }
 
 /// Why a component that cannot be compiled cannot.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::finding::{Finding, Rule, did_you_mean, one_of};
 use super::super::reference::{Reference, Target};
+use super::super::uses::REGISTRY;
 use super::super::written::Step;
 use super::Check;
 use crate::plugin::{Capability, Described, Type};
@@ -14,7 +15,7 @@ impl Check<'_> {
         let found = self.findings.len();
         if uses.starts_with("./") || uses.starts_with("../") {
             self.path(uses, &["steps", id, "uses"]);
-        } else if !uses.starts_with("oci://") {
+        } else if !uses.starts_with(REGISTRY) {
             self.known_plugin(id, uses);
         }
         if self.findings.len() > found {
