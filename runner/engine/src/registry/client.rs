@@ -51,6 +51,7 @@ impl Registry {
                 Some(first) => self.said(&first.code, &first.message),
                 None => infrastructure(format!("the registry `{host}` refuses `{}`", self.reference)),
             },
+            Error::ServerError { code: 401 | 403, .. } => self.unknown_to_it(),
             Error::ServerError { code: 404, .. } => self.not_there(),
             Error::ServerError { code, .. } => {
                 infrastructure(format!("the registry `{host}` answers with the status {code}")).hint("try again later")
@@ -131,9 +132,10 @@ fn client(plain: bool) -> Result<Client, Error> {
         read_timeout: Some(SILENCE),
         connect_timeout: Some(SILENCE / 2),
         user_agent: concat!("flowrun/", env!("CARGO_PKG_VERSION")),
-        // A proxy is not the way to this machine: the one named here is never asked, and takes the place of those in the environment.
+        // A proxy is not the way to this machine. Nobody listens at the one named here: it takes the place of those in the environment, and is
+        // where an unprotected redirect to any other machine ends.
         http_proxy: plain.then(|| "http://127.0.0.1:9".to_owned()),
-        no_proxy: plain.then(|| "*".to_owned()),
+        no_proxy: plain.then(|| "localhost,127.0.0.0/8".to_owned()),
         ..ClientConfig::default()
     };
     Client::try_from(config)
