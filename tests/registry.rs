@@ -210,7 +210,7 @@ fn bytes_that_were_changed_are_refused_by_name() {
     let project = Project::new(&name);
     let (pinned, sha256) = project.push(&built("json.wasm"), &name);
     damage(&registry.blob(&sha256));
-    for args in [vec!["plugin-pull", &name], vec!["run", "p.yaml"], vec!["check", "p.yaml"]] {
+    for args in [["plugin-pull", name.as_str()], ["run", "p.yaml"], ["check", "p.yaml"]] {
         project.flowrun(&args).fails(2).says(&name).says("is not what was asked for");
         assert!(project.nothing_kept(), "{args:?}");
         assert_eq!(project.0.read("p.lock"), "");
