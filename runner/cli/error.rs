@@ -47,6 +47,9 @@ pub(crate) enum Error {
     /// The store could not be used.
     #[error(transparent)]
     Store(StoreError),
+    /// Something that was tried did not come to be.
+    #[error("{}", .0.message)]
+    Failed(Failure),
     /// What a command says cannot be written.
     #[error("cannot write to standard output: {0}")]
     Out(io::Error),
@@ -63,7 +66,7 @@ impl Error {
 
     /// Something that was tried and did not come to be.
     pub(crate) fn failed(failure: Failure) -> Self {
-        Self::Run(RunError::Prepare(failure))
+        Self::Failed(failure)
     }
 
     /// The same with advice.
@@ -92,6 +95,8 @@ impl Error {
             Self::Gone => Exit::Ok,
             Self::Usage { .. } | Self::Params(_) => Exit::Usage,
             Self::Open(OpenError::NotFound { .. } | OpenError::Findings { .. }) => Exit::Usage,
+            Self::Open(OpenError::Lock(_)) => Exit::Environment,
+            Self::Open(OpenError::Plugin { failure, .. }) | Self::Failed(failure) => of_failure(failure.kind),
             Self::Open(OpenError::Io { source, .. }) | Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::IsADirectory => Exit::Usage,
                 _ => Exit::Environment,
@@ -105,6 +110,7 @@ impl Error {
         match self {
             Self::Usage { hint, .. } => hint.clone(),
             Self::Run(error) => error.hint(),
+            Self::Open(OpenError::Plugin { failure, .. }) | Self::Failed(failure) => failure.hint.clone(),
             Self::Store(error) => error.hint().map(str::to_owned),
             _ => None,
         }
@@ -138,12 +144,16 @@ impl Error {
 fn of_run(error: &RunError) -> Exit {
     match error {
         RunError::Resume(_) | RunError::UnknownStep { .. } | RunError::Unknown { .. } => Exit::Usage,
-        RunError::Prepare(failure) => match failure.kind {
-            FailureKind::Interrupted => Exit::Interrupted,
-            FailureKind::Timeout => Exit::Timeout,
-            FailureKind::Infrastructure => Exit::Environment,
-            FailureKind::Step | FailureKind::Output => Exit::Usage,
-        },
+        RunError::Prepare(failure) => of_failure(failure.kind),
         RunError::Store(_) | RunError::Lock(_) => Exit::Environment,
+    }
+}
+
+fn of_failure(kind: FailureKind) -> Exit {
+    match kind {
+        FailureKind::Interrupted => Exit::Interrupted,
+        FailureKind::Timeout => Exit::Timeout,
+        FailureKind::Infrastructure => Exit::Environment,
+        FailureKind::Step | FailureKind::Output => Exit::Usage,
     }
 }

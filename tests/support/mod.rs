@@ -17,6 +17,7 @@ pub mod compare;
 pub mod disk;
 pub mod files;
 pub mod random;
+pub mod registry;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -10,6 +10,7 @@ pub mod onnx;
 pub mod process;
 pub mod project;
 pub mod python;
+pub mod registry;
 pub mod run;
 pub mod store;
 mod tools;

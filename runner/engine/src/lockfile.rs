@@ -1,9 +1,10 @@
 //! The lock beside a pipeline, `NAME.lock`, as a file: [`flowrun_core::stored::lock`] says what is in it. Written whole through a temporary
 //! file, and only when it changed.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use flowrun_core::stored::lock::{BadLock, Pins, PythonLock, WheelPin};
+use flowrun_core::stored::lock::{BadLock, Pins, PluginPin, PythonLock, WheelPin};
 
 /// A pipeline's lock, in memory.
 #[derive(Clone, Debug)]
@@ -73,6 +74,21 @@ impl Lockfile {
     pub fn keep_python(&mut self, specs: &[String]) {
         let wanted = |key: &String| specs.iter().any(|spec| key.split('@').next() == Some(spec));
         self.pins.python.retain(|key, _| wanted(key));
+    }
+
+    /// The pin of a registry's plugin.
+    pub fn plugin(&self, uses: &str) -> Option<&PluginPin> {
+        self.pins.plugins.get(uses)
+    }
+
+    /// Pins a registry's plugin.
+    pub fn pin_plugin(&mut self, uses: &str, pin: PluginPin) {
+        self.pins.plugins.insert(uses.to_owned(), pin);
+    }
+
+    /// Drops the plugins that no step uses any more.
+    pub fn keep_plugins(&mut self, used: &BTreeSet<String>) {
+        self.pins.plugins.retain(|uses, _| used.contains(uses));
     }
 
     /// Writes what changed, and says whether anything did.

@@ -3,13 +3,20 @@
 //! The project is the nearest folder above the file that holds `.flowrun` or `.git`, else the file's own folder. Paths
 //! in the file are relative to the file, and stay inside the project.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use flowrun_core::lang::finding::Finding;
+use flowrun_core::lang::uses;
 use flowrun_core::lang::{self, Program, World};
+use flowrun_core::outcome::Failure;
 use flowrun_core::plugin::Described;
+use flowrun_core::stored::lock::PluginPin;
 
+use crate::fetch::Cache;
+use crate::lockfile::{LockError, Lockfile};
+use crate::registry::{self, Ready, SCHEME};
 use crate::{builtin, manifest, wasm};
 
 /// A pipeline that keeps every rule, and where it is.
@@ -27,6 +34,8 @@ pub struct Project {
     pub name: String,
     /// The checked pipeline.
     pub program: Program,
+    /// The plugins that its steps take from registries, by what `uses` says. They are in the user's cache.
+    pub plugins: BTreeMap<String, PluginPin>,
 }
 
 /// Why a pipeline cannot be opened.
@@ -46,6 +55,19 @@ pub enum OpenError {
         /// Why.
         source: std::io::Error,
     },
+    /// The lock that pins its plugins cannot be used.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A plugin of a registry cannot be had, and without it the steps that use it cannot be checked.
+    #[error("{shown}, step `{step}`: {}", failure.message)]
+    Plugin {
+        /// The file as a person reads it.
+        shown: String,
+        /// A step that uses it.
+        step: String,
+        /// Why not.
+        failure: Failure,
+    },
     /// It breaks rules.
     #[error("{} problems in {shown}", findings.len())]
     Findings {
@@ -62,10 +84,11 @@ pub enum OpenError {
 const LARGEST_FILE: u64 = 8 << 20;
 
 impl Project {
-    /// Reads and checks a pipeline; without a file, the only one here or in `pipelines/`.
+    /// Reads and checks a pipeline; without a file, the only one here or in `pipelines/`. Plugins of registries that are not in the user's
+    /// cache are brought first.
     ///
     /// # Errors
-    /// When there is none, or it cannot be read, or it breaks rules: then with all of them.
+    /// When there is none, or it cannot be read, or a plugin cannot be brought, or it breaks rules: then with all of them.
     pub fn open(file: Option<&Path>, profile: Option<&str>) -> Result<Self, OpenError> {
         let given = match file {
             Some(file) => file.to_owned(),
@@ -80,12 +103,14 @@ impl Project {
         let root = Self::root_of(&file);
         let shown = given.display().to_string();
         let folder = file.parent().unwrap_or(&root).to_owned();
-        let around = Around { root: root.clone(), folder };
+        let registry = of_registries(&file, &shown, &text, profile)?;
+        let around = Around { root: root.clone(), folder, registry };
         match lang::load(&text, profile, &around) {
             Ok(program) => {
                 let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
                 let name = program.pipeline.name.clone().unwrap_or(stem);
-                Ok(Self { root, file, shown, text, name, program })
+                let plugins = around.registry.into_iter().map(|(uses, ready)| (uses, ready.pin)).collect();
+                Ok(Self { root, file, shown, text, name, program, plugins })
             }
             Err(findings) => Err(OpenError::Findings { shown, text, findings }),
         }
@@ -107,6 +132,21 @@ impl Project {
     pub fn file_in_project(&self) -> String {
         self.file.strip_prefix(&self.root).unwrap_or(&self.file).display().to_string()
     }
+}
+
+/// The plugins that the steps take from registries, made ready. A file that uses none needs neither its lock nor a cache.
+fn of_registries(
+    file: &Path,
+    shown: &str,
+    text: &str,
+    profile: Option<&str>,
+) -> Result<BTreeMap<String, Ready>, OpenError> {
+    let wanted = uses::of_steps(text, profile);
+    let Some((first, _)) = wanted.first() else { return Ok(BTreeMap::new()) };
+    let missing = |step: String, failure| OpenError::Plugin { shown: shown.to_owned(), step, failure };
+    let cache = Cache::of_user().map_err(|failure| missing(first.clone(), failure))?;
+    let ready = registry::ready(&cache, &Lockfile::of(file)?, &wanted);
+    ready.map_err(|found| missing(found.step, found.failure))
 }
 
 fn only_pipeline() -> Result<PathBuf, OpenError> {
@@ -141,6 +181,8 @@ fn looks_like_pipeline(path: &Path) -> bool {
 struct Around {
     root: PathBuf,
     folder: PathBuf,
+    /// The plugins of registries that steps use, by what `uses` says.
+    registry: BTreeMap<String, Ready>,
 }
 
 impl World for Around {
@@ -163,6 +205,12 @@ impl World for Around {
     fn describe(&self, uses: &str) -> Result<Option<Arc<Described>>, String> {
         if let Some(component) = builtin::find(uses) {
             return manifest::describe(component.bytes, None);
+        }
+        if uses.starts_with(SCHEME) {
+            // One that makes sense was made ready before.
+            registry::Reference::parse(uses).map_err(|failure| failure.message)?;
+            let unready = || Err("it must be written plainly, so that it can be fetched before the check".to_owned());
+            return self.registry.get(uses).map_or_else(unready, |ready| ready.described.clone());
         }
         let path = self.folder.join(uses);
         let bytes = wasm::component_bytes(&path).map_err(|error| error.to_string())?;
@@ -198,7 +246,8 @@ mod tests {
         std::fs::create_dir_all(root.join("pipelines/sub")).expect("mkdir");
         std::fs::write(root.join("data"), "x").expect("write");
         std::os::unix::fs::symlink("/etc/passwd", root.join("pipelines/link")).expect("link");
-        let around = Around { root: Project::root_of(&root.join("pipelines")), folder: root.join("pipelines") };
+        let folder = root.join("pipelines");
+        let around = Around { root: Project::root_of(&folder), folder, registry: BTreeMap::new() };
         assert_eq!(around.exists("sub"), Some(true));
         assert_eq!(around.exists("../data"), Some(true));
         assert_eq!(around.exists("nothing"), Some(false));

@@ -7,6 +7,7 @@ use clap::Args;
 use flowrun_core::digest::Digest;
 use flowrun_core::lang::finding::did_you_mean;
 use flowrun_core::plugin::{Capability, Described, Manifest, Type};
+use flowrun_engine::registry::{self, Reference};
 use flowrun_engine::wasm::Kind;
 use flowrun_engine::{builtin, craft, manifest, wasm};
 use serde_json::{Map, Value as Json, json};
@@ -21,7 +22,7 @@ use crate::show::table::{Cell, cell, rows};
 /// Show what a plugin is, needs and gives, and a step that uses it
 #[derive(Debug, Args)]
 pub(crate) struct Info {
-    /// A plugin as `uses` writes it: `flowrun/table@1` or `./mine.wasm`; or a plugin's folder that was built
+    /// A plugin as `uses` writes it: `flowrun/table@1`, `./mine.wasm`, `oci://…`; or a plugin's folder that was built
     #[arg(value_name = "PLUGIN")]
     plugin: String,
     /// Write a JSON document
@@ -53,6 +54,12 @@ impl Info {
 fn find(plugin: &str) -> Result<Found, Error> {
     if let Some(component) = builtin::find(plugin) {
         return look(plugin.to_owned(), component.bytes, None);
+    }
+    if plugin.starts_with("oci://") {
+        let reference = Reference::parse(plugin).map_err(Error::failed)?;
+        let pulling = registry::pull(&super::cache()?, &reference, None);
+        let path = super::super::runtime()?.block_on(pulling).map_err(Error::failed)?.path;
+        return look(plugin.to_owned(), &std::fs::read(&path).map_err(Error::io("read", &path))?, None);
     }
     let path = Path::new(plugin);
     if !path.exists() {

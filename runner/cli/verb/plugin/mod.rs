@@ -5,6 +5,8 @@ mod check;
 mod info;
 mod list;
 mod new;
+mod pull;
+mod push;
 mod test;
 
 use std::path::Path;
@@ -17,7 +19,7 @@ use flowrun_engine::project::OpenError;
 use crate::error::Error;
 use crate::exit::Exit;
 
-/// Make plugins, try them, and see what one needs and gives
+/// Make plugins, try them, share them, and see what one needs and gives
 #[derive(Debug, Args)]
 #[command(
     after_help = "A new plugin takes four commands: `new`, `build`, `test`, and `info`, which shows the step to paste."
@@ -36,6 +38,8 @@ enum Verb {
     Check(check::Check),
     Info(info::Info),
     List(list::List),
+    Pull(pull::Pull),
+    Push(push::Push),
 }
 
 impl Plugin {
@@ -48,6 +52,8 @@ impl Plugin {
             Verb::Check(verb) => verb.exec(),
             Verb::Info(verb) => verb.exec(),
             Verb::List(verb) => verb.exec(),
+            Verb::Pull(verb) => verb.exec(),
+            Verb::Push(verb) => verb.exec(),
         }
     }
 }

@@ -16,6 +16,7 @@ pub mod params;
 pub mod reference;
 pub(crate) mod shape;
 pub mod units;
+pub mod uses;
 pub mod written;
 pub mod yaml;
 

@@ -167,7 +167,7 @@ pub struct Step {
     /// What the step does, in a line.
     #[serde(default)]
     pub help: Option<String>,
-    /// A WebAssembly plugin: `flowrun/NAME@MAJOR` of those that come with flowrun, or `./file.wasm` beside the pipeline.
+    /// A WebAssembly plugin: `flowrun/NAME@MAJOR` of those that come with flowrun, `./file.wasm` beside the pipeline, or `oci://HOST/REPOSITORY:TAG` of a registry.
     #[serde(default)]
     pub uses: Option<String>,
     /// A shell script (`sh -eu`). Values of templates are quoted for the shell; `{{ value | raw }}` is not.

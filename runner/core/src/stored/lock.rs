@@ -24,11 +24,14 @@ pub struct Pins {
     /// Python environments by `digest of what was asked for@platform`.
     #[serde(default)]
     pub python: BTreeMap<String, PythonLock>,
+    /// Plugins of registries by the reference that `uses` gives.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub plugins: BTreeMap<String, PluginPin>,
 }
 
 impl Default for Pins {
     fn default() -> Self {
-        Self { flowrun_lock: VERSION, wheels: BTreeMap::new(), python: BTreeMap::new() }
+        Self { flowrun_lock: VERSION, wheels: BTreeMap::new(), python: BTreeMap::new(), plugins: BTreeMap::new() }
     }
 }
 
@@ -42,6 +45,19 @@ pub struct WheelPin {
     /// The wheel's file name.
     pub file: String,
     /// The wheel's sha256, 64 hexadecimal digits.
+    pub sha256: String,
+    /// Its bytes.
+    pub size: u64,
+}
+
+/// A plugin that a registry gave once, as a lock holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginPin {
+    /// What it calls itself; its repository where it says nothing.
+    pub name: String,
+    /// Its version; nothing where it says none.
+    pub version: String,
+    /// The sha256 of its component, 64 hexadecimal digits.
     pub sha256: String,
     /// Its bytes.
     pub size: u64,

@@ -5,6 +5,7 @@
 //!   v1/                    another layout is another folder: two flowruns of different age share ROOT in peace
 //!     wheels/SHA256/       NAME.whl, stamp.json, members/PATTERN/…
 //!     urls/SHA256/         content, stamp.json
+//!     components/SHA256/   component.wasm, stamp.json: plugins of registries
 //!     pins/                NAME-VERSION-PLATFORM.json: which wheel an unpinned wish brought
 //!     pythons/             VERSION.json: which interpreter fits, and how its file looked
 //!     environments/        DIGEST/: Python environments, whole where they hold their marker
@@ -192,7 +193,7 @@ pub(super) fn sha256_of(path: &Path) -> io::Result<String> {
     }
 }
 
-pub(super) fn hex(hasher: Sha256) -> String {
+pub(crate) fn hex(hasher: Sha256) -> String {
     hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -32,7 +32,7 @@ pub use tools::{ONNXRUNTIME, UV, onnxruntime, uv};
 pub use url::{Fetched, url};
 pub use wheel::wheel;
 
-pub(crate) use cache::{Stamp, read_json, write_json};
+pub(crate) use cache::{Stamp, hex, read_json, write_json};
 pub(crate) use pip::config as pip_config;
 pub(crate) use redact::redact;
 pub(crate) use wheel::checked_name;
@@ -50,7 +50,7 @@ pub(crate) fn refused(text: impl Into<String>) -> Failure {
 }
 
 /// Whether `text` is a sha256 as it is written everywhere here: 64 small hexadecimal digits.
-fn is_sha256(text: &str) -> bool {
+pub(crate) fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 

@@ -9,8 +9,8 @@ use std::sync::{Mutex, OnceLock};
 use flowrun_core::artifact::Artifact;
 use flowrun_core::digest::Digest;
 use flowrun_core::expr::{self, Quote};
-use flowrun_core::lang::wheel_pin;
 use flowrun_core::lang::written::{Python, Source, Step};
+use flowrun_core::lang::{uses, wheel_pin};
 use flowrun_core::outcome::{Failure, FailureKind};
 use flowrun_core::plan::{self, Plan};
 use indexmap::IndexMap;
@@ -22,6 +22,7 @@ use crate::fetch::{self, Cache, Platform, WheelPin};
 use crate::lockfile::Lockfile;
 use crate::project::Project;
 use crate::python::{self, PythonLock, PythonSpec};
+use crate::registry;
 use crate::store::{Memo, Store};
 use crate::tools::{self, Toolbox};
 use crate::wasm::{Threads, WasmHost};
@@ -157,6 +158,7 @@ impl Session {
         }
         let plugin = match builtin::find(name) {
             Some(component) => Plugin { file: self.unpack(&component)?, digest: component.digest },
+            None if name.starts_with(registry::SCHEME) => self.of_registry(name)?,
             None => {
                 let path = self.project.path(name);
                 let bytes = std::fs::read(&path).map_err(|error| {
@@ -167,6 +169,17 @@ impl Session {
         };
         plugins.insert(name.to_owned(), plugin.clone());
         Ok(plugin)
+    }
+
+    /// A registry's plugin, which was brought when the pipeline was opened.
+    fn of_registry(&self, name: &str) -> Result<Plugin, Failure> {
+        let pin = self.project.plugins.get(name);
+        let found = pin.and_then(|pin| registry::kept(&self.cache, &pin.sha256));
+        let (file, bytes) = found.ok_or_else(|| {
+            Failure::new(FailureKind::Infrastructure, format!("the plugin `{name}` is not in the cache any more"))
+                .hint("it was taken away while the pipeline ran: the next run brings it again")
+        })?;
+        Ok(Plugin { file, digest: Digest::of(&bytes) })
     }
 
     /// A component of the binary as a file, which the engine maps. It checks the digest when it compiles it.
@@ -288,6 +301,7 @@ pub(crate) async fn complete_lock(
         }
     }
     lock.keep_python(&specs);
+    pin_plugins(lock, project, &mut tell)?;
     for pin in project.program.pipeline.sources.values().filter_map(|source| source.pypi.as_ref()) {
         pin_wheel(lock, pin, cache, platform, &mut tell).await?;
     }
@@ -305,6 +319,25 @@ pub(crate) async fn interpreters(plan: &Plan, cache: &Cache) -> Result<HashMap<S
         }
     }
     Ok(found)
+}
+
+/// What opening the pipeline brought is what is pinned.
+fn pin_plugins(lock: &mut Lockfile, project: &Project, tell: &mut impl FnMut(String)) -> Result<(), Failure> {
+    lock.keep_plugins(&uses::anywhere(&project.text));
+    for (name, pin) in &project.plugins {
+        match lock.plugin(name) {
+            Some(known) if known == pin => {}
+            Some(_) => {
+                let text = format!("the lock was changed while the pipeline was opened: it pins another `{name}` now");
+                return Err(Failure::new(FailureKind::Infrastructure, text).hint("run it again"));
+            }
+            None => {
+                tell(format!("locking {name}"));
+                lock.pin_plugin(name, pin.clone());
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn pin_wheel(

@@ -56,6 +56,18 @@ pub fn check(bytes: &[u8]) -> Result<Kind, Failure> {
     outline.kind()
 }
 
+/// The names of what a component imports and of what it exports.
+///
+/// # Errors
+/// When the bytes are no component.
+pub(crate) fn interface(bytes: &[u8]) -> Result<(Vec<&str>, Vec<&str>), String> {
+    header(bytes).map_err(|failure| failure.message)?;
+    let outline = Outline::read(bytes).map_err(|error| unusable(&error.to_string()).message)?;
+    let imports = outline.imports.iter().map(|(name, _)| *name).collect();
+    let exports = outline.exports.iter().map(|(name, _)| *name).collect();
+    Ok((imports, exports))
+}
+
 /// Why a component that cannot be compiled cannot.
 pub(super) fn unusable(error: &str) -> Failure {
     refuse(

@@ -18,7 +18,7 @@ use super::voice::{Ear, tell};
 
 /// How large a component may be. Python's is 18 MB; at ten times the largest we have seen it is something else, and
 /// compiling takes a multiple of this in memory.
-const COMPONENT: u64 = 256 << 20;
+pub(crate) const COMPONENT: u64 = 256 << 20;
 
 /// A component of this many bytes takes a second or more to compile: worth a line in the log.
 const SLOW: usize = 1 << 20;

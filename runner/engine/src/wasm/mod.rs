@@ -76,8 +76,10 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
+pub(crate) use self::inspect::interface;
 pub use self::inspect::{Kind, check as inspect_bytes};
 pub use self::job::{Granted, Job, Limits, Part, Place};
+pub(crate) use self::load::COMPONENT as LARGEST_COMPONENT;
 pub use self::load::{Unread, component_bytes};
 use crate::process::Mask;
 use compiled::Compiled;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::finding::{Finding, Rule, did_you_mean, one_of};
 use super::super::reference::{Reference, Target};
+use super::super::uses::REGISTRY;
 use super::super::written::Step;
 use super::Check;
 use crate::plugin::{Capability, Described, Type};
@@ -14,7 +15,7 @@ impl Check<'_> {
         let found = self.findings.len();
         if uses.starts_with("./") || uses.starts_with("../") {
             self.path(uses, &["steps", id, "uses"]);
-        } else {
+        } else if !uses.starts_with(REGISTRY) {
             self.known_plugin(id, uses);
         }
         if self.findings.len() > found {
@@ -47,7 +48,9 @@ impl Check<'_> {
         let finding = Finding::new(Rule::UnknownPlugin, span, format!("no plugin `{uses}`"));
         let hint = did_you_mean(uses, known.iter().map(String::as_str)).unwrap_or_else(|| {
             let names = one_of(known.iter().map(String::as_str));
-            format!("flowrun comes with {names}; a file is written `./name.wasm`")
+            format!(
+                "flowrun comes with {names}; a file is written `./name.wasm`, one of a registry `oci://host/name:1`"
+            )
         });
         self.say(finding.expected("not one that comes with flowrun").hint(hint));
     }
