@@ -33,6 +33,10 @@ fn the_same_plugin_in_four_languages_makes_the_same_bytes() {
     for (lang, language) in &languages {
         bed.flowrun(&["plugin", "new", "acme/greet", "--lang", lang, "--dir", lang]).ok();
         bed.flowrun(&["plugin", "build", lang]).ok();
+        // The same source is the same file: what uses it stays cached.
+        let built = std::fs::read(bed.path(&format!("{lang}/greet.wasm"))).expect("built");
+        bed.flowrun(&["plugin", "build", lang]).ok();
+        assert!(built == std::fs::read(bed.path(&format!("{lang}/greet.wasm"))).expect("built"), "{lang}");
         let tried = bed.flowrun(&["plugin", "test", lang]).ok();
         assert!(tried.stderr.contains("1 case: all as expected"), "{lang}: {}", tried.stderr);
         let checked = bed.flowrun(&["plugin", "check", lang]).ok();

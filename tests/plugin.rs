@@ -74,6 +74,17 @@ fn a_component_of_another_tool_is_packed_with_its_manifest() {
     bed.flowrun(&["plugin", "build", "mine", "--from", "upper.wasm"]).ok();
     bed.flowrun(&["plugin", "check", "mine/mine.wasm"]).ok().says("acme/mine 0.1.0, a WASI command");
     bed.flowrun(&["plugin", "info", "mine"]).ok().says("uses: ./mine/mine.wasm").says("greeting");
+    // It does something else than its case expects: that is a failure, and none that is written down as what is expected.
+    let case = bed.read("mine/tests/greets/case.yaml");
+    for args in [&["plugin", "test", "mine"][..], &["plugin", "test", "mine", "--bless"]] {
+        bed.flowrun(args).fails(1).says("failed   greets").says("it failed: ");
+    }
+    assert_eq!(bed.read("mine/tests/greets/case.yaml"), case);
+    assert!(bed.path("mine/tests/greets/out/greetings.txt").is_file());
+    bed.write("mine/plugin.c", "int main() {}");
+    bed.flowrun(&["plugin", "test", "mine"])
+        .fails(1)
+        .says("`mine/plugin.c` has changed since `mine/mine.wasm` was built");
     // One that has a manifest already is another's: it is not written over in silence.
     let table = built("table.wasm");
     let said = bed.flowrun(&["plugin", "build", "mine", "--from", &table.display().to_string()]).fails(2);

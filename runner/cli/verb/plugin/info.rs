@@ -57,7 +57,8 @@ fn find(plugin: &str) -> Result<Found, Error> {
     }
     if plugin.starts_with("oci://") {
         let reference = Reference::parse(plugin).map_err(Error::failed)?;
-        let pulling = registry::pull(&super::cache()?, &reference, None);
+        let cache = super::cache()?;
+        let pulling = registry::pull(&cache, &reference, None);
         let path = super::super::runtime()?.block_on(pulling).map_err(Error::failed)?.path;
         return look(plugin.to_owned(), &std::fs::read(&path).map_err(Error::io("read", &path))?, None);
     }
@@ -221,7 +222,14 @@ fn example(uses: &str, manifest: &Manifest) -> Vec<String> {
     let inputs = manifest.inputs.iter().filter(|(_, input)| !input.optional);
     let inputs: Vec<String> = inputs.map(|(name, _)| format!("{name}: STEP.OUTPUT")).collect();
     let required = manifest.with.get("required").and_then(Json::as_array).into_iter().flatten();
-    let with: Vec<String> = required.filter_map(Json::as_str).map(|name| format!("{name}: …")).collect();
+    let with: Vec<String> = required
+        .filter_map(Json::as_str)
+        .map(|name| {
+            let schema = manifest.with.get("properties").and_then(|all| all.get(name));
+            let choice = schema.and_then(|schema| schema.pointer("/enum/0").or_else(|| schema.pointer("/examples/0")));
+            format!("{name}: {}", choice.map_or_else(|| "…".to_owned(), Json::to_string))
+        })
+        .collect();
     let outputs = manifest.outputs.iter().filter(|(_, output)| !output.optional);
     let outputs: Vec<String> = outputs
         .map(|(name, output)| match output.r#type {

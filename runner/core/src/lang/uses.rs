@@ -24,7 +24,7 @@ pub fn anywhere(text: &str) -> BTreeSet<String> {
     let Some(node) = read(text) else { return BTreeSet::new() };
     let profiles = node.get("profiles").map(Node::entries).unwrap_or_default();
     let all = profiles.iter().map(|(_, profile)| profile).chain([&node]);
-    all.flat_map(|node| below(node)).map(|(_, uses)| uses.to_owned()).collect()
+    all.flat_map(below).map(|(_, uses)| uses.to_owned()).collect()
 }
 
 /// Most files use none: they are read once, not twice.
