@@ -16,9 +16,11 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$here/target}
 
 check=; only_compiler=; names=()
 for arg; do case $arg in --check) check=1;; --compiler) only_compiler=1;; -*) sed -n 2,6p "$0" >&2; exit 2;; *) names+=("$arg");; esac; done
-if [ ${#names[@]} -eq 0 ]; then  # a plugin is a member that makes a cdylib
-  for manifest in */Cargo.toml; do grep -q '"cdylib"' "$manifest" && names+=("${manifest%/Cargo.toml}"); done
-fi
+all=()
+for manifest in */Cargo.toml; do  # a plugin is a member that makes a cdylib
+  if grep -q '"cdylib"' "$manifest"; then all+=("${manifest%/Cargo.toml}"); fi
+done
+if [ ${#names[@]} -eq 0 ]; then names=("${all[@]}"); fi
 
 has_target() { [ -n "$(find "$("$1" --print target-libdir --target $target 2>/dev/null)" -name 'libstd-*.rlib' 2>/dev/null | head -1)" ]; }
 compiler_of() { echo "$("$1" -V), $(cargo -V | cut -d' ' -f1,2)"; }
@@ -46,11 +48,13 @@ PATH=$(dirname "$RUSTC"):$PATH; export PATH   # wasm-component-ld and its linker
 # Nothing of this machine may get into the bytes: no paths, and no flags of the user's own cargo configuration.
 sep=$'\x1f'
 export CARGO_ENCODED_RUSTFLAGS="-Ctarget-feature=+simd128${sep}--remap-path-prefix=$cargo_home=/cargo${sep}--remap-path-prefix=$here=/plugins"
-unset RUSTFLAGS CARGO_BUILD_RUSTFLAGS RUSTC_WRAPPER CARGO_BUILD_RUSTC_WRAPPER
+unset RUSTFLAGS CARGO_BUILD_RUSTFLAGS RUSTC_WRAPPER CARGO_BUILD_RUSTC_WRAPPER "${!CARGO_PROFILE_@}"
+export CARGO_INCREMENTAL=0   # incremental code is cut into other pieces
 
 build() { # build TARGET_DIR: makes each component in TARGET_DIR/wasm32-wasip2/release
   local args=() name
-  for name in "${names[@]}"; do args+=(-p "$name"); done
+  # All of them, whichever are asked for: the features of a dependency are those that any of them wants.
+  for name in "${all[@]}"; do args+=(-p "$name"); done
   CARGO_TARGET_DIR=$1 cargo build --release --locked --lib --target $target -j "${JOBS:-2}" "${args[@]}" >&2
 }
 made() { echo "$1/$target/release/${2//-/_}.wasm"; }
@@ -71,10 +75,7 @@ if [ -n "$check" ]; then
 fi
 
 if [ -n "$recorded" ] && [ "$compiler" != "$recorded" ]; then
-  for manifest in */Cargo.toml; do  # an index names one compiler: all or none
-    name=${manifest%/Cargo.toml}
-    if grep -q '"cdylib"' "$manifest" && [[ " ${names[*]} " != *" $name "* ]]; then names+=("$name"); fi
-  done
+  names=("${all[@]}")  # an index names one compiler: all or none
 fi
 build "$CARGO_TARGET_DIR"
 mkdir -p built

@@ -201,7 +201,7 @@ fn settings(with: &Map<String, Json>) -> Table {
 fn kind(schema: &Json) -> String {
     let words = |values: &[Json]| {
         let plain = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        values.iter().filter(|value| *value != "null").map(plain).collect::<Vec<_>>().join(" | ")
+        values.iter().filter(|value| !value.is_null() && *value != "null").map(plain).collect::<Vec<_>>().join(" | ")
     };
     let named = match (schema.get("enum"), schema.get("type")) {
         (Some(Json::Array(choices)), _) => words(choices),
