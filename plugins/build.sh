@@ -49,6 +49,7 @@ PATH=$(dirname "$RUSTC"):$PATH; export PATH   # wasm-component-ld and its linker
 sep=$'\x1f'
 export CARGO_ENCODED_RUSTFLAGS="-Ctarget-feature=+simd128${sep}--remap-path-prefix=$cargo_home=/cargo${sep}--remap-path-prefix=$here=/plugins"
 unset RUSTFLAGS CARGO_BUILD_RUSTFLAGS RUSTC_WRAPPER CARGO_BUILD_RUSTC_WRAPPER "${!CARGO_PROFILE_@}"
+export CONST_RANDOM_SEED=flowrun   # `ahash` is seeded while it is compiled
 export CARGO_INCREMENTAL=0   # incremental code is cut into other pieces
 
 build() { # build TARGET_DIR: makes each component in TARGET_DIR/wasm32-wasip2/release

@@ -19,7 +19,7 @@ pub(super) async fn or(
     built_by: &[&str],
     build: impl Future<Output = Result<Vec<u8>, Failure>>,
 ) -> Result<Vec<u8>, Failure> {
-    let kept = cache.folder("plugins")?.join(format!("{}.wasm", digest(dir, built_by)?));
+    let kept = cache.folder("built")?.join(format!("{}.wasm", digest(dir, built_by)?));
     // What was cut short is no component.
     if let Some(bytes) = std::fs::read(&kept).ok().filter(|bytes| wasmparser::validate(bytes).is_ok()) {
         return Ok(bytes);

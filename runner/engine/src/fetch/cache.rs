@@ -6,6 +6,10 @@
 //!     wheels/SHA256/       NAME.whl, stamp.json, members/PATTERN/…
 //!     urls/SHA256/         content, stamp.json
 //!     components/SHA256/   component.wasm, stamp.json: plugins of registries
+//!     plugins/             DIGEST.wasm: those of the binary, laid out as files
+//!     wasm/                what components were compiled to for this machine: see `wasm/compiled.rs`
+//!     built/               DIGEST.wasm: components by the digest of the source that they were built of
+//!     tools/               compilers of plugins
 //!     pins/                NAME-VERSION-PLATFORM.json: which wheel an unpinned wish brought
 //!     pythons/             VERSION.json: which interpreter fits, and how its file looked
 //!     environments/        DIGEST/: Python environments, whole where they hold their marker
