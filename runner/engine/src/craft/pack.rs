@@ -88,7 +88,7 @@ mod tests {
         let packed = pack(b"\0asm\x0d\0\x01\0", YAML).expect("packed");
         assert_eq!(manifest::section(&packed), Ok(Some(YAML)));
         assert_eq!(pack(&packed, YAML), Ok(packed.clone()));
-        assert!(pack(&packed, "other").is_err_and(|error| error.contains("another manifest")));
+        assert!(pack(&packed, "other").is_err_and(|error| error.contains("carries a manifest already")));
         let long = "x".repeat(300);
         assert_eq!(manifest::section(&pack(b"\0asm\x0d\0\x01\0", &long).expect("packed")), Ok(Some(long.as_str())));
         assert!(pack(b"\x7fELF", YAML).is_err());

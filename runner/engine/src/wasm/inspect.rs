@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn what_is_cut_short_is_refused_wherever_it_is_cut() {
         let whole = include_bytes!("testdata/probe.wasm");
-        assert_eq!(check(whole), Ok(Kind::Step));
+        assert_eq!(check(whole), Ok(Kind::Command));
         let end = whole.len();
         for cut in [8, 9, 100, end / 2, end - 1] {
             assert!(check(&whole[..cut]).is_err(), "cut at {cut}");
