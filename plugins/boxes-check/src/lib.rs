@@ -20,7 +20,7 @@ pub mod photos;
 pub mod rows;
 pub mod tables;
 
-use boxes::catalog::{is_plain_name, printable};
+use boxes::catalog::printable;
 use boxes::{Catalog, Split};
 use classes::Classes;
 use clean::{Clean, Wish};
@@ -112,7 +112,7 @@ impl Plugin for BoxesCheck {
         }
         clean.dataset.write(output).map_err(Failure::internal)?;
         copy_pictures(&clean, output, task)?;
-        copy_notes(&catalog, output)?;
+        boxes::notes::copy(&catalog, output).map_err(Failure::internal)?;
         let total = |part: fn(&findings::Amount) -> usize| report.summary.values().map(part).sum::<usize>();
         Ok(values! {
             "images": total(|amount| amount.images),
@@ -220,24 +220,6 @@ fn copy_pictures(clean: &Clean, output: &std::path::Path, task: &Task) -> Result
                 task.progress(done, total, "pictures copied");
             }
         }
-    }
-    Ok(())
-}
-
-/// Notes that must go where the pictures go, by the start of their names.
-const NOTES: [&str; 5] = ["readme", "license", "licence", "notice", "attribution"];
-/// The largest note passed on: it is a text for people.
-const MAX_NOTE: u64 = 1 << 20;
-
-/// Copies the notes on rights and origin that lie at the data set's root.
-fn copy_notes(catalog: &Catalog, output: &std::path::Path) -> Result<(), Failure> {
-    let is_note = |file: &&boxes::File| {
-        let name = file.path.to_lowercase();
-        is_plain_name(&file.path) && NOTES.iter().any(|note| name.starts_with(note)) && file.size <= MAX_NOTE
-    };
-    for file in catalog.files.iter().filter(is_note) {
-        let said = |error: std::io::Error| Failure::internal(format!("`{}`: {error}", printable(&file.path)));
-        fs::write(output.join(&file.path), file.read(MAX_NOTE).map_err(said)?).map_err(said)?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! [`boxes::formats`]'s; this module knows the step's names and copies the pictures. Nothing is mended here: what is wrong
 //! is refused by file and line, and `flowrun/boxes-check` is the step that mends.
 
-use boxes::catalog::{is_plain_name, printable};
+use boxes::catalog::printable;
 use boxes::formats::{self, Format, Layout, Loaded};
 use boxes::{Catalog, Split};
 use flowrun_plugin::{Failure, Plugin, Task, Values, values};
@@ -14,11 +14,6 @@ use std::path::Path;
 
 /// The largest picture file copied. Photographs are below 50 MB; a component has 2 GiB of memory as a rule.
 const MAX_PICTURE: u64 = 256 << 20;
-/// Notes that must go where the pictures go, by the start of their names.
-const NOTES: [&str; 5] = ["readme", "license", "licence", "notice", "attribution"];
-/// The largest note passed on: it is a text for people.
-const MAX_NOTE: u64 = 1 << 20;
-
 /// The layout of the input.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -64,7 +59,7 @@ impl Plugin for BoxesConvert {
         warn_of_unused(&loaded, task);
         let layout = formats::write(&loaded.dataset, config.to, output).map_err(Failure::bad_input)?;
         copy_pictures(&loaded, &layout, output, task)?;
-        copy_notes(&catalog, output)?;
+        boxes::notes::copy(&catalog, output).map_err(Failure::internal)?;
         let pictures = || loaded.dataset.train.iter().chain(&loaded.dataset.test);
         let (images, boxes) = (pictures().count(), pictures().map(|entry| entry.boxes.len()).sum::<usize>());
         task.info(format!("{images} pictures with {boxes} boxes, from {} to {}", from.name(), config.to.name()));
@@ -110,19 +105,6 @@ fn copy_pictures(loaded: &Loaded<'_>, layout: &Layout, output: &Path, task: &Tas
                 task.progress(done, total, "pictures");
             }
         }
-    }
-    Ok(())
-}
-
-/// Copies the notes on rights and origin that lie at the data set's root.
-fn copy_notes(catalog: &Catalog, output: &Path) -> Result<(), Failure> {
-    let is_note = |file: &&boxes::File| {
-        let name = file.path.to_lowercase();
-        is_plain_name(&file.path) && NOTES.iter().any(|note| name.starts_with(note)) && file.size <= MAX_NOTE
-    };
-    for file in catalog.files.iter().filter(is_note) {
-        let said = |error: std::io::Error| Failure::internal(format!("`{}`: {error}", printable(&file.path)));
-        fs::write(output.join(&file.path), file.read(MAX_NOTE).map_err(said)?).map_err(said)?;
     }
     Ok(())
 }

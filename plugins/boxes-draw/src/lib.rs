@@ -96,9 +96,8 @@ impl Plugin for BoxesDraw {
 }
 
 fn detections(path: &Path, config: &Config) -> Result<HashMap<String, Vec<Found>>, Failure> {
-    let wrong = |message: String| Failure::bad_input(format!("`detections`: {message}"));
-    let text = read(path).map_err(&wrong)?;
-    found::read(&text, config.min_score).map_err(wrong)
+    let text = read(path).map_err(|message| Failure::bad_input(format!("`detections`: {message}")))?;
+    found::read(&text, config.min_score).map_err(Failure::bad_input)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {

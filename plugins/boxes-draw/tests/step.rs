@@ -77,7 +77,7 @@ fn what_is_wrong_is_named() {
     };
     assert!(said(false).starts_with("`test/leaf.png`: "));
     fs::write(folder.path().join("detections.json"), "{\"format\": 1}").expect("written");
-    assert!(said(true).starts_with("`detections`: missing field `classes`"));
+    assert!(said(true).starts_with("the detections are not readable: missing field `classes`"));
     fs::create_dir(folder.path().join("test")).expect("made");
     fs::write(folder.path().join("test/leaf.png"), "GIF89a").expect("written");
     assert_eq!(said(false), "`test/leaf.png`: neither a JPEG nor a PNG picture");

@@ -1,10 +1,10 @@
 //! From true boxes and detections, by name, to an evaluation: what must agree is compared first, and every disagreement
-//! is said with names. How precision is reckoned is [`crate::score`]'s; files are [`crate::truths`]'s and
-//! [`crate::detections`]'s.
+//! is said with names. How precision is reckoned is [`crate::score`]'s; files are [`boxes::truths`]'s and
+//! [`boxes::detections`]'s.
 
-use crate::detections::Detections;
 use crate::score::{ClassScore, Detection, Scores, Truth, score};
-use crate::truths::Truths;
+use boxes::detections::Detections;
+use boxes::truths::Truths;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 
@@ -122,7 +122,7 @@ pub fn judge(truths: &Truths, detections: &Detections, rules: Rules) -> Result<E
     for picture in &detections.images {
         let image =
             place.get(picture.file.as_str()).copied().ok_or_else(|| Fault::Unknown(vec![picture.file.clone()]))?;
-        let of = |f: &crate::detections::Found| Detection { image, class: f.class, score: f.score, corners: f.corners };
+        let of = |f: &boxes::detections::Found| Detection { image, class: f.class, score: f.score, corners: f.corners };
         found.extend(picture.found.iter().map(of));
     }
     let scores = score(truths.classes.len(), truths.pictures.len(), &true_boxes, &found, rules.max_detections)
@@ -210,8 +210,8 @@ fn list(names: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detections::{Found, Image};
-    use crate::truths::Picture;
+    use boxes::detections::{Found, Image};
+    use boxes::truths::Picture;
 
     const STRICT: Rules = Rules { max_detections: 100, allow_empty: false };
 

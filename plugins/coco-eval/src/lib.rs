@@ -3,11 +3,10 @@
 //! Inputs `dataset` (folder) and `detections` (file), output `report` (`evaluation.json`), values `map`, `map50`, `map75`,
 //! `images`, `boxes`. See the README for the shapes. This module knows the step's names; the rest is below it.
 
-pub mod detections;
 pub mod judge;
 pub mod score;
-pub mod truths;
 
+use boxes::{detections, truths};
 use flowrun_plugin::{Failure, Plugin, Task, Values, values};
 use judge::Rules;
 use serde::Deserialize;

@@ -4,7 +4,7 @@
 use crate::album::Album;
 use crate::html::{Text, count, put};
 use crate::matching::{Matched, Verdict, missed};
-use crate::truths::Picture;
+use boxes::truths::Picture;
 
 /// Boxes below this score are left out unless the report's own least score is lower: nobody drags the slider there, and a
 /// detector has hundreds of them.

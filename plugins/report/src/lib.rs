@@ -18,14 +18,11 @@ mod partial;
 pub mod sheet;
 pub mod stories;
 
-// The two readers are the evaluation's: a report that read the same files by other rules could contradict its figures.
-#[path = "../../coco-eval/src/detections.rs"]
-pub mod detections;
-#[path = "../../coco-eval/src/truths.rs"]
-pub mod truths;
-
 use album::Album;
-use detections::Detections;
+// The two readers are the evaluation's too: a report that read the same files by other rules could contradict its figures.
+use boxes::detections::{self, Detections};
+
+use boxes::truths::{self, Truths};
 use figures::Figures;
 use flowrun_plugin::{Failure, Plugin, Task, Values, values};
 use matching::{Matched, match_boxes};
@@ -35,7 +32,6 @@ use sheet::Sheet;
 use std::collections::HashMap;
 use std::path::Path;
 use stories::{Evaluation, Findings, Training};
-use truths::Truths;
 
 /// A page of more pictures than this does not open on a phone.
 const MOST_PICTURES: usize = 500;

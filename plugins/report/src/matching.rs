@@ -5,7 +5,7 @@
 //! it a box is simply not there, and a true box is missed if the box that took it is not there. The page's slider
 //! rests on that.
 
-use crate::detections::Found;
+use boxes::detections::Found;
 
 /// The overlap (intersection over union) from which a found box is right.
 const RIGHT: f64 = 0.5;

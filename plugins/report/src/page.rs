@@ -3,7 +3,6 @@
 
 use crate::album::Album;
 use crate::charts;
-use crate::detections::Detections;
 use crate::figures::Figures;
 use crate::findings;
 use crate::gallery::{Gallery, spread};
@@ -13,7 +12,8 @@ use crate::palette;
 use crate::partial;
 use crate::sheet::Sheet;
 use crate::stories::{ClassRow, Evaluation, Findings, Training};
-use crate::truths::Truths;
+use boxes::detections::Detections;
+use boxes::truths::Truths;
 
 /// The browser may show what stands in the page and fetch nothing.
 const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \

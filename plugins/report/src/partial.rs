@@ -1,9 +1,9 @@
 //! What a page can tell of boxes where nothing can be judged: the true boxes of a data set without found ones, found boxes
 //! without true ones. Right and wrong are not known here.
 
-use crate::detections::Detections;
 use crate::html::{Text, grouped, put};
-use crate::truths::Truths;
+use boxes::detections::Detections;
+use boxes::truths::Truths;
 use std::collections::BTreeSet;
 
 /// A class's boxes, and in how many pictures they are.

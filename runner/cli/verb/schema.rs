@@ -3,7 +3,7 @@
 use clap::Args;
 use flowrun_core::lang::{manual, written};
 use flowrun_core::plugin::{self, editor};
-use flowrun_engine::{builtin, manifest};
+use flowrun_engine::manifest;
 
 use crate::error::Error;
 use crate::exit::Exit;
@@ -34,12 +34,7 @@ impl Schema {
 
 /// The schema of pipeline files, with what the plugins that come with flowrun take.
 fn with_builtins() -> Result<serde_json::Value, Error> {
-    let mut known = Vec::new();
-    for uses in builtin::names() {
-        let Some(component) = builtin::find(&uses) else { continue };
-        let described = manifest::describe(component.bytes, None).map_err(Error::usage)?;
-        known.extend(described.map(|described| (uses, described)));
-    }
+    let known = manifest::of_builtins().map_err(Error::usage)?;
     let known = known.iter().map(|(uses, described)| (uses.as_str(), &described.manifest));
     Ok(editor::with_plugins(written::schema(), known))
 }

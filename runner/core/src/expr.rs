@@ -21,7 +21,7 @@
 //! memory that it asks for. Who writes a pipeline can have those more simply, by a step; only flowrun's own check of a file must not be in reach, and
 //! that compiles and evaluates nothing.
 //!
-//! Knows nothing of steps: the caller says which [`Scope`] there are.
+//! Knows nothing of steps: the caller says which names there are, as a [`Scope`].
 
 mod scope;
 

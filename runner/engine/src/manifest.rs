@@ -9,6 +9,8 @@ use std::sync::Arc;
 use flowrun_core::plugin::{Described, SECTION};
 use wasmparser::{Parser, Payload};
 
+use crate::builtin;
+
 /// The text of the manifest in a component; `None` where there is none.
 ///
 /// # Errors
@@ -53,6 +55,19 @@ pub fn describe(bytes: &[u8], component: Option<&Path>) -> Result<Option<Arc<Des
     }
 }
 
+/// The plugins that come with flowrun, by the names that `uses` writes, and what each says of itself.
+///
+/// # Errors
+/// When one cannot be read: a build of flowrun's that a test would have stopped.
+pub fn of_builtins() -> Result<Vec<(String, Arc<Described>)>, String> {
+    let mut all = Vec::new();
+    for name in builtin::names() {
+        let described = builtin::find(&name).map(|component| describe(component.bytes, None)).transpose()?;
+        all.extend(described.flatten().map(|described| (name, described)));
+    }
+    Ok(all)
+}
+
 pub(crate) fn parse(text: &str, what: &str) -> Result<Arc<Described>, String> {
     let described = Described::parse(text).map_err(|findings| {
         let Some(first) = findings.first() else { return format!("{what} cannot be read") };
@@ -91,10 +106,10 @@ mod tests {
 
     #[test]
     fn those_that_come_with_flowrun_describe_themselves_by_the_names_they_are_used_by() {
-        for name in crate::builtin::names() {
-            let component = crate::builtin::find(&name).expect("it is there");
-            let described = describe(component.bytes, None).unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert_eq!(described.expect("it has a manifest").manifest.reference(), name);
+        let all = of_builtins().expect("all can be read");
+        assert_eq!(all.len(), builtin::names().len(), "each has a manifest");
+        for (name, described) in all {
+            assert_eq!(described.manifest.reference(), name);
         }
     }
 }

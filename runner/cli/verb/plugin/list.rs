@@ -2,7 +2,7 @@
 
 use clap::Args;
 use flowrun_core::plugin::Described;
-use flowrun_engine::{builtin, manifest};
+use flowrun_engine::manifest;
 use serde_json::{Value as Json, json};
 
 use crate::error::Error;
@@ -22,12 +22,7 @@ pub(crate) struct List {
 impl List {
     /// Lists them.
     pub(crate) fn exec(self) -> Result<Exit, Error> {
-        let mut plugins = Vec::new();
-        for name in builtin::names() {
-            let Some(component) = builtin::find(&name) else { continue };
-            let described = manifest::describe(component.bytes, None).map_err(Error::usage)?;
-            plugins.extend(described.map(|described| (name, described)));
-        }
+        let plugins = manifest::of_builtins().map_err(Error::usage)?;
         if self.json {
             let all: Json = plugins.iter().map(|(name, described)| document(name, described)).collect();
             output::json(&all)?;

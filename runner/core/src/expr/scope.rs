@@ -8,7 +8,7 @@ use minijinja::value::Serde;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
-/// Scope and their values.
+/// Names and their values.
 #[derive(Clone, Debug, Default)]
 pub struct Scope(BTreeMap<String, Value>);
 

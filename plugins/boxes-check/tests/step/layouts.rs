@@ -1,9 +1,9 @@
 //! The same small data set in each layout: the same flaws are found and the same boxes stay.
 
+use crate::done::{Done, run};
 use boxes::formats::{Format, write};
 use boxes::{Dataset, Entry, Labelled, Picture, Rect, Split};
-use boxes_check::BoxesCheck;
-use flowrun_plugin::{Failure, Host, Place, Task, Value, Values};
+use flowrun_plugin::{Failure, Value};
 use std::fs;
 use std::path::Path;
 
@@ -39,18 +39,6 @@ fn sample(format: Format) -> tempfile::TempDir {
     folder
 }
 
-fn run(input: &Path) -> Result<(Values, Value, Dataset), Failure> {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (dataset, report) = (folder.path().join("dataset"), folder.path().join("findings.json"));
-    fs::create_dir(&dataset).expect("made");
-    let place = |name: &str, path: &Path| Place { name: name.to_owned(), path: path.to_path_buf() };
-    let outputs = vec![place("dataset", &dataset), place("report", &report)];
-    let task = Task::new(vec![place("dataset", input)], outputs, Host::Silent);
-    let values = flowrun_plugin::run::<BoxesCheck>("{}", &task)?;
-    let report = serde_json::from_str(&fs::read_to_string(report).expect("a report")).expect("JSON");
-    Ok((values, report, Dataset::read(&dataset).expect("a data set")))
-}
-
 /// `kind file:line filename`, sorted.
 fn findings(report: &Value) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
@@ -77,11 +65,11 @@ fn flaws_are_found_with_file_and_line() {
     let (a, c) = ("Annotations/a b.xml", "Annotations/c.xml");
     let voc = expected(&format!("{a}:22"), &format!("{c}:22"), &format!("{c}:34"));
     for (format, expected) in [(Format::Yolo, yolo), (Format::Voc, voc)] {
-        let (_, report, _) = run(sample(format).path()).expect("runs");
+        let Done { report, .. } = run("{}", sample(format).path()).expect("runs");
         assert_eq!(findings(&report), expected, "{}", format.name());
     }
     let folder = sample(Format::Coco);
-    let (_, report, _) = run(folder.path()).expect("runs");
+    let Done { report, .. } = run("{}", folder.path()).expect("runs");
     let json = fs::read_to_string(folder.path().join("annotations/instances_train.json")).expect("read");
     let twice = report["findings"].as_array().expect("a list").iter().find(|one| one["kind"] == "duplicate_box");
     let line = twice.expect("found")["line"].as_u64().expect("a line") as usize;
@@ -93,7 +81,7 @@ fn flaws_are_found_with_file_and_line() {
 #[test]
 fn what_stays_is_the_same_from_each_layout() {
     for format in [Format::Coco, Format::Voc, Format::Yolo] {
-        let (values, _, dataset) = run(sample(format).path()).expect("runs");
+        let Done { values, dataset, .. } = run("{}", sample(format).path()).expect("runs");
         assert_eq!((&values["images"], &values["boxes"], &values["fixed"]), (&4.into(), &4.into(), &1.into()));
         let rects = |entry: &Entry| entry.boxes.iter().map(|one| one.rect).collect::<Vec<_>>();
         assert_eq!(rects(&dataset.train[0]), [Rect::new(1, 2, 20, 21), Rect::new(30, 5, 40, 20)]);
@@ -106,7 +94,7 @@ fn what_stays_is_the_same_from_each_layout() {
 fn entries_that_cannot_be_taken_are_findings_and_their_pictures_do_not_show_nothing() {
     let folder = sample(Format::Yolo);
     put(folder.path(), "labels/train/bare.txt", "7 0.5 0.5 0.1 0.1\n0 0.5 0.5 0.1\n0 x 0.5 0.1 0.1\n");
-    let (_, report, dataset) = run(folder.path()).expect("runs");
+    let Done { report, dataset, .. } = run("{}", folder.path()).expect("runs");
     let found = findings(&report);
     for expected in [
         "malformed_entry labels/train/bare.txt:2 bare.jpg",
@@ -118,5 +106,7 @@ fn entries_that_cannot_be_taken_are_findings_and_their_pictures_do_not_show_noth
     }
     assert_eq!(dataset.train.len(), 2);
     put(folder.path(), "data.yaml", "names: [");
-    assert!(matches!(run(folder.path()), Err(Failure::BadInput(message)) if message.starts_with("`data.yaml`: ")));
+    assert!(
+        matches!(run("{}", folder.path()), Err(Failure::BadInput(message)) if message.starts_with("`data.yaml`: "))
+    );
 }

@@ -1,8 +1,8 @@
 //! The whole step on small made data sets: other layouts, and files that mean harm.
 
+use crate::done::{Done, run};
 use boxes::{Dataset, Picture};
-use boxes_check::BoxesCheck;
-use flowrun_plugin::{Failure, Host, Place, Task, Value, Values};
+use flowrun_plugin::{Failure, Value};
 use std::fs;
 use std::path::Path;
 
@@ -17,21 +17,6 @@ fn write(root: &Path, name: &str, bytes: impl AsRef<[u8]>) {
     let path = root.join(name);
     fs::create_dir_all(path.parent().expect("a parent")).expect("made");
     fs::write(path, bytes).expect("written");
-}
-
-fn run(config: &str, input: &Path) -> Result<(Values, Value, Dataset), Failure> {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (dataset, report) = (folder.path().join("dataset"), folder.path().join("findings.json"));
-    fs::create_dir(&dataset).expect("made");
-    let place = |name: &str, path: &Path| Place { name: name.to_owned(), path: path.to_path_buf() };
-    let outputs = vec![place("dataset", &dataset), place("report", &report)];
-    let task = Task::new(vec![place("dataset", input)], outputs, Host::Silent);
-    let values = flowrun_plugin::run::<BoxesCheck>(config, &task)?;
-    let report = serde_json::from_str(&fs::read_to_string(report).expect("a report")).expect("JSON");
-    let names: Vec<_> =
-        fs::read_dir(folder.path()).expect("listed").map(|entry| entry.expect("an entry").file_name()).collect();
-    assert_eq!(names.len(), 2, "something was written beside the outputs: {names:?}");
-    Ok((values, report, Dataset::read(&dataset).expect("a data set")))
 }
 
 fn kinds(report: &Value) -> Vec<(String, String)> {
@@ -75,7 +60,7 @@ fn a_tar_with_a_copy_of_its_table_beside_it_gets_a_test_split() {
     let files: Vec<(&str, &[u8])> = files.iter().map(|(name, data)| (name.as_str(), data.as_slice())).collect();
     write(folder.path(), "train.tar", tar_of(&files));
     write(folder.path(), "train_labels.csv", &table);
-    let (values, report, dataset) = run(r#"{"test_fraction": 0.2}"#, folder.path()).expect("runs");
+    let Done { values, report, dataset, .. } = run(r#"{"test_fraction": 0.2}"#, folder.path()).expect("runs");
     assert_eq!((&values["images"], &values["boxes"], &values["classes"]), (&41.into(), &40.into(), &2.into()));
     let mut kinds = kinds(&report);
     kinds.sort();
@@ -85,9 +70,9 @@ fn a_tar_with_a_copy_of_its_table_beside_it_gets_a_test_split() {
     assert_eq!((of("a"), of("b"), dataset.test.len(), dataset.train.len()), (4, 4, 8, 33));
     // The tar alone gives the same, and so does the same seed again; another seed holds out others.
     let names = |dataset: &Dataset| dataset.test.iter().map(|entry| entry.filename.clone()).collect::<Vec<_>>();
-    let alone = run(r#"{"test_fraction": 0.2}"#, &folder.path().join("train.tar")).expect("runs").2;
+    let alone = run(r#"{"test_fraction": 0.2}"#, &folder.path().join("train.tar")).expect("runs").dataset;
     assert_eq!(alone, dataset);
-    let other = run(r#"{"test_fraction": 0.2, "seed": 1}"#, folder.path()).expect("runs").2;
+    let other = run(r#"{"test_fraction": 0.2, "seed": 1}"#, folder.path()).expect("runs").dataset;
     assert_ne!(names(&other), names(&dataset));
 }
 
@@ -104,7 +89,7 @@ fn harmful_names_stay_outside_and_the_rest_is_used() {
     let rows = ["a.jpg", "../secret.jpg", &absolute, "..\\secret.jpg", "%2e%2e%2fsecret.jpg", "train/../../secret.jpg"];
     let rows: String = rows.iter().map(|name| format!("{name},40,30,a,1,2,20,21\n")).collect();
     write(&input, "train.csv", HEADER.to_owned() + &rows);
-    let (_, report, dataset) = run(r#"{"test_fraction": 0}"#, &input).expect("runs");
+    let Done { report, dataset, .. } = run(r#"{"test_fraction": 0}"#, &input).expect("runs");
     assert_eq!(dataset.train.iter().map(|entry| entry.filename.as_str()).collect::<Vec<_>>(), ["a.jpg"]);
     let count = |kind: &str| report["counts"][kind].as_u64().unwrap_or(0);
     assert_eq!(
@@ -136,7 +121,7 @@ fn unreadable_pictures_are_findings() {
         table += &format!("{name},40,30,a,1,2,20,21\n");
     }
     write(folder.path(), "train.csv", table);
-    let (_, report, dataset) = run(r#"{"test_fraction": 0}"#, folder.path()).expect("runs");
+    let Done { report, dataset, .. } = run(r#"{"test_fraction": 0}"#, folder.path()).expect("runs");
     assert_eq!(report["counts"]["unreadable_picture"], 5);
     assert_eq!(dataset.train.len(), 1);
     assert!(matches!(run(r#"{"strict": true}"#, folder.path()), Err(Failure::BadInput(_))));
@@ -149,7 +134,7 @@ fn boxes_in_the_scale_of_a_stated_size_are_scaled() {
     write(folder.path(), "train/b.jpg", jpeg(2));
     let table = HEADER.to_owned() + "a.jpg,80,60,x,10,20,80,60\na.jpg,80,60,x,10,20,30,28\nb.jpg,90,90,x,1,2,3,9\n";
     write(folder.path(), "train.csv", table);
-    let dataset = run(r#"{"test_fraction": 0}"#, folder.path()).expect("runs").2;
+    let dataset = run(r#"{"test_fraction": 0}"#, folder.path()).expect("runs").dataset;
     let rects: Vec<_> = dataset.train.iter().flat_map(|entry| &entry.boxes).map(|labelled| labelled.rect).collect();
     assert_eq!(rects, [boxes::Rect::new(5, 10, 40, 30), boxes::Rect::new(5, 10, 15, 14), boxes::Rect::new(1, 2, 3, 9)]);
 }
@@ -162,7 +147,7 @@ fn one_folder_for_both_splits_and_a_picture_in_both() {
     }
     write(folder.path(), "train.csv", HEADER.to_owned() + "a.jpg,40,30,x,1,2,20,21\nb.jpg,40,30,x,1,2,20,21\n");
     write(folder.path(), "test.csv", HEADER.to_owned() + "images/b.jpg,40,30,x,1,2,20,21\nc.jpg,40,30,x,1,2,20,21\n");
-    let (_, report, dataset) = run("{}", folder.path()).expect("runs");
+    let Done { report, dataset, .. } = run("{}", folder.path()).expect("runs");
     let names = |entries: &[boxes::Entry]| entries.iter().map(|entry| entry.filename.clone()).collect::<Vec<_>>();
     assert_eq!(
         (names(&dataset.train), names(&dataset.test)),
@@ -188,7 +173,7 @@ fn rubbish_tables_do_not_panic() {
         b"\"unclosed,40,30,x,1,2,3,4\n",
     ];
     write(folder.path(), "train.csv", [HEADER.as_bytes(), &rows.concat()].concat());
-    let (values, _, dataset) = run(r#"{"test_fraction": 0}"#, folder.path()).expect("runs");
+    let Done { values, dataset, .. } = run(r#"{"test_fraction": 0}"#, folder.path()).expect("runs");
     assert_eq!(values["images"], 1);
     let rects: Vec<_> = dataset.train[0].boxes.iter().map(|labelled| labelled.rect).collect();
     assert_eq!(rects, [boxes::Rect::new(0, 0, 40, 30), boxes::Rect::new(1, 2, 21, 21)]);

@@ -1,34 +1,14 @@
 //! The whole step, natively, on the PlantDoc sample: every planted flaw is found and nothing else, negatives are named.
 
+use crate::done::run;
 use boxes::{Dataset, Split};
-use boxes_check::BoxesCheck;
-use flowrun_plugin::{Failure, Host, Place, Task, Value, Values};
+use flowrun_plugin::{Failure, Value};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 fn sample() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/data/plantdoc-sample")
-}
-
-struct Done {
-    values: Values,
-    report: Value,
-    dataset: Dataset,
-    folder: tempfile::TempDir,
-}
-
-fn run(config: &str, input: &Path) -> Result<Done, Failure> {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (dataset, report) = (folder.path().join("dataset"), folder.path().join("findings.json"));
-    fs::create_dir(&dataset).expect("made");
-    let place = |name: &str, path: &Path| Place { name: name.to_owned(), path: path.to_path_buf() };
-    let outputs = vec![place("dataset", &dataset), place("report", &report)];
-    let task = Task::new(vec![place("dataset", input)], outputs, Host::Silent);
-    let values = flowrun_plugin::run::<BoxesCheck>(config, &task)?;
-    let report = serde_json::from_str(&fs::read_to_string(report).expect("a report")).expect("JSON");
-    let dataset = Dataset::read(&dataset).expect("a data set");
-    Ok(Done { values, report, dataset, folder })
 }
 
 /// A flaw in the terms of `dirty_expected.json`.
