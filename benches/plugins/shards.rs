@@ -36,12 +36,18 @@ fn project(folder: &Path, shard: &str) {
 pub(crate) fn measure(setting: &Setting) -> Vec<Row> {
     let cache = setting.folder.join("cache");
     let mut costs: [Vec<Cost>; 2] = Default::default();
-    for (kind, (name, shard)) in [("whole", ""), ("parts", "    shard: true\n")].into_iter().enumerate() {
+    let folders = [("whole", ""), ("parts", "    shard: true\n")].map(|(name, shard)| {
         let folder = setting.folder.join(name);
         project(&folder, shard);
         // The first brings the texts into the store, and compiles the plugin: neither is divided.
         flowrun(&folder, &cache, &[]);
-        costs[kind].extend((0..setting.rounds).map(|_| flowrun(&folder, &cache, &["--force", "upper"])));
+        folder
+    });
+    // In turns: what else the machine does meets both.
+    for _ in 0..setting.rounds {
+        for (folder, costs) in folders.iter().zip(&mut costs) {
+            costs.push(flowrun(folder, &cache, &["--force", "upper"]));
+        }
     }
     let of = |kind: usize, of: fn(&Cost) -> f64| median(costs[kind].iter().map(of));
     let (whole, parts) = (of(0, |cost| cost.wall), of(1, |cost| cost.wall));
