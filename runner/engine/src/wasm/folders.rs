@@ -33,6 +33,8 @@ impl Folders {
 
     fn open(&self) -> Result<WasiCtx, Unopened> {
         let mut wasi = WasiCtxBuilder::new();
+        // What is opened below them inherits it: see `guest`.
+        wasi.allow_blocking_current_thread(true);
         let request = self.command.then_some((command::FOLDER, FsPerms::ReadOnly));
         for (name, perms) in [("in", FsPerms::ReadOnly), ("out", FsPerms::ReadWrite)].into_iter().chain(request) {
             let folder = self.dir.join(name);

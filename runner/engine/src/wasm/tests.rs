@@ -418,6 +418,22 @@ mod built {
         assert!(made == contents(&two.job.dir.join("out")), "the same step made something else");
     }
 
+    /// Handed to another thread and waited for, each write of 4 KiB takes several times as long.
+    #[test]
+    fn files_are_read_and_written_on_the_guests_own_thread() {
+        let (mut first, again) = (check("{}"), check("{}"));
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(1).max_blocking_threads(1).enable_all().build().expect("a runtime");
+        // Compiles it.
+        runtime.block_on(first.run()).0.expect("it succeeds");
+        first.job = again.job;
+        let (let_go, held) = std::sync::mpsc::channel::<()>();
+        runtime.spawn_blocking(move || held.recv());
+        let ended = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), first.run()).await });
+        drop(let_go);
+        ended.expect("nothing waits for the one thread that is taken").0.expect("it succeeds");
+    }
+
     #[tokio::test]
     async fn a_wrong_setting_is_named() {
         let failure = check(r#"{"min_sides": 4}"#).failure().await;
