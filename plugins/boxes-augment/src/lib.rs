@@ -147,7 +147,7 @@ fn augment(config: &Config, original: &Entry, input: &Path, output: &Path) -> Re
         let (picture, boxes) = copy_of(config, &picture, &original.boxes, &mut random)
             .ok_or_else(|| wrong("the picture cannot be scaled".to_owned()))?;
         let filename = copy_name(name, copy);
-        let bytes = picture.encode_jpeg(QUALITY).map_err(Failure::internal)?;
+        let bytes = picture.encode_photograph(QUALITY).map_err(Failure::internal)?;
         folder::write(output, &place(&filename), &bytes)?;
         let (width, height, source) = (picture.width(), picture.height(), original.source.clone());
         made.push(Entry { filename, width, height, source, boxes });

@@ -6,11 +6,13 @@
 pub mod catalog;
 pub mod dataset;
 pub mod detections;
+mod encode;
 pub mod formats;
 pub mod notes;
 pub mod picture;
 pub mod random;
 pub mod rect;
+mod scale;
 pub mod truths;
 
 pub use catalog::{Catalog, File};

@@ -1,6 +1,7 @@
 //! Pictures in memory: JPEG and PNG in, JPEG out, cut and scaled. It does not know of files.
 
-use crate::Rect;
+use crate::{Rect, encode, scale};
+use jpeg_encoder::EncodingError;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
@@ -33,6 +34,9 @@ pub enum Unreadable {
     #[error("{0}")]
     Damaged(String),
 }
+
+/// Makes a file's bytes of pixels, their width and height, and a quality.
+type Encode = fn(&[u8], u16, u16, u8) -> Result<Vec<u8>, EncodingError>;
 
 /// A picture: 8 bits of red, green and blue a pixel, row by row from the top left.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,17 +91,26 @@ impl Picture {
         Ok((side(width)?, side(height)?))
     }
 
-    /// Writes a JPEG file's bytes, `quality` 1 to 100.
+    /// Writes a JPEG file's bytes, `quality` 1 to 100, lines and letters in colour sharp from 90 on.
     ///
     /// # Errors
     /// [`Unreadable::Damaged`] where the encoder refuses.
     pub fn encode_jpeg(&self, quality: u8) -> Result<Vec<u8>, Unreadable> {
-        let mut bytes = Vec::with_capacity(self.rgb.len() / 8);
+        self.encoded(encode::drawing, quality)
+    }
+
+    /// The same as cameras and Pillow do it: four pixels share a colour, each has its own brightness (4:2:0). Half the work, two thirds of the bytes.
+    ///
+    /// # Errors
+    /// [`Unreadable::Damaged`] where the encoder refuses.
+    pub fn encode_photograph(&self, quality: u8) -> Result<Vec<u8>, Unreadable> {
+        self.encoded(encode::photograph, quality)
+    }
+
+    fn encoded(&self, encode: Encode, quality: u8) -> Result<Vec<u8>, Unreadable> {
         let side = |side: u32| u16::try_from(side).map_err(|error| Unreadable::Damaged(error.to_string()));
-        jpeg_encoder::Encoder::new(&mut bytes, quality)
-            .encode(&self.rgb, side(self.width)?, side(self.height)?, jpeg_encoder::ColorType::Rgb)
-            .map_err(|error| Unreadable::Damaged(error.to_string()))?;
-        Ok(bytes)
+        encode(&self.rgb, side(self.width)?, side(self.height)?, quality)
+            .map_err(|error| Unreadable::Damaged(error.to_string()))
     }
 
     /// Pixels across.
@@ -143,78 +156,9 @@ impl Picture {
         if crop.area() == 0 || check_size(u64::from(width), u64::from(height)).is_err() {
             return None;
         }
-        let columns = taps(crop.xmin, crop.width(), width);
-        let rows = taps(crop.ymin, crop.height(), height);
-        let mut rgb = Vec::with_capacity(width as usize * height as usize * 3);
-        let stride = self.width as usize * 3;
-        let mut line = vec![0.0_f32; stride];
-        for row in &rows {
-            line.fill(0.0);
-            for (source, weight) in row.pixels() {
-                for (sum, byte) in line.iter_mut().zip(&self.rgb[source * stride..]) {
-                    *sum += f32::from(*byte) * weight;
-                }
-            }
-            let pixels = line.as_chunks::<3>().0;
-            for column in &columns {
-                let mut sum = [0.5_f32; 3];
-                for (source, weight) in column.pixels() {
-                    for (sum, value) in sum.iter_mut().zip(pixels[source]) {
-                        *sum += value * weight;
-                    }
-                }
-                rgb.extend(sum.map(to_byte));
-            }
-        }
+        let rgb = scale::scaled(&self.rgb, self.width, &crop, width, height);
         Some(Self { width, height, rgb })
     }
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float to integer cast saturates")]
-fn to_byte(value: f32) -> u8 {
-    value as u8
-}
-
-/// Which source pixels one target pixel is made of: `weights` for those from `first` on. They sum to 1.
-struct Taps {
-    first: usize,
-    weights: Vec<f32>,
-}
-
-impl Taps {
-    fn pixels(&self) -> impl Iterator<Item = (usize, f32)> {
-        self.weights.iter().enumerate().map(|(index, weight)| (self.first + index, *weight))
-    }
-}
-
-/// A triangle filter, one source pixel wide at least: Pillow's `BILINEAR`.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "positions are at least 0 and below 2^24"
-)]
-fn taps(origin: i32, from: u32, to: u32) -> Vec<Taps> {
-    let origin = usize::try_from(origin).unwrap_or(0);
-    let (from, scale) = (from as usize, from as f32 / to as f32);
-    let reach = scale.max(1.0);
-    (0..to)
-        .map(|target| {
-            let centre = (target as f32 + 0.5) * scale;
-            let first = ((centre - reach + 0.5).max(0.0) as usize).min(from - 1);
-            let last = ((centre + reach + 0.5) as usize).clamp(first + 1, from);
-            let weight = |source: usize| (1.0 - ((source as f32 + 0.5 - centre) / reach).abs()).max(0.0);
-            let mut weights: Vec<f32> = (first..last).map(weight).collect();
-            let sum: f32 = weights.iter().sum();
-            if sum > 0.0 {
-                weights.iter_mut().for_each(|weight| *weight /= sum);
-            } else {
-                weights.truncate(1);
-                weights.fill(1.0);
-            }
-            Taps { first: origin + first, weights }
-        })
-        .collect()
 }
 
 fn check_size(width: u64, height: u64) -> Result<(), Unreadable> {
@@ -320,6 +264,10 @@ mod tests {
         assert_eq!((again.width(), again.height()), (64, 48));
         let far = picture.bytes().iter().zip(again.bytes()).filter(|(a, b)| a.abs_diff(**b) > 24).count();
         assert!(far < picture.bytes().len() / 20, "{far} bytes differ");
+        let photograph = picture.encode_photograph(95).expect("encodes");
+        let again = Picture::decode(&photograph).expect("decodes");
+        let far = picture.bytes().iter().zip(again.bytes()).filter(|(a, b)| a.abs_diff(**b) > 24).count();
+        assert!(far < picture.bytes().len() / 10, "{far} bytes differ");
     }
 
     #[test]
