@@ -28,6 +28,9 @@ pub struct Pipeline {
     /// Data from outside: files and folders of the project, downloads, wheels. Each is known by its digest.
     #[serde(default)]
     pub sources: IndexMap<String, Source>,
+    /// The machines that `flowrun lock` pins Python packages and ONNX Runtime for: `linux-x86_64` and the one it runs on, where none are named.
+    #[serde(default)]
+    pub platforms: Vec<PlatformName>,
     /// What every step gets where it does not say otherwise; maps are joined key by key.
     #[serde(default)]
     pub defaults: Defaults,
@@ -101,6 +104,35 @@ pub struct Source {
     /// What it is, for people.
     #[serde(default)]
     pub help: Option<String>,
+}
+
+/// A machine that steps run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+pub enum PlatformName {
+    /// Linux on 64-bit Intel and AMD, with glibc 2.28 or newer.
+    #[serde(rename = "linux-x86_64")]
+    LinuxX86,
+    /// Linux on 64-bit ARM, with glibc 2.28 or newer.
+    #[serde(rename = "linux-aarch64")]
+    LinuxArm,
+    /// macOS on Intel.
+    #[serde(rename = "macos-x86_64")]
+    MacosX86,
+    /// macOS on Apple silicon.
+    #[serde(rename = "macos-aarch64")]
+    MacosArm,
+}
+
+impl PlatformName {
+    /// Its name, as it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LinuxX86 => "linux-x86_64",
+            Self::LinuxArm => "linux-aarch64",
+            Self::MacosX86 => "macos-x86_64",
+            Self::MacosArm => "macos-aarch64",
+        }
+    }
 }
 
 /// What every step gets where it does not say otherwise.
