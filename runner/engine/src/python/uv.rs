@@ -81,6 +81,13 @@ impl Uv {
         Ok(path)
     }
 
+    /// What uv wrote to such a file.
+    pub(super) fn read(&self, name: &str) -> Result<String, Failure> {
+        let path = self.scratch.path().join(name);
+        std::fs::read_to_string(&path)
+            .map_err(|error| infrastructure(format!("cannot read `{}`: {error}", path.display())))
+    }
+
     /// Runs uv; what it tells of its work goes to `say`.
     pub(super) async fn run(&self, args: &[OsString], stdin: &str, say: Option<&Sender<Say>>) -> Result<Said, Failure> {
         let broken =
@@ -159,12 +166,6 @@ pub(super) fn failure(what: &str, stderr: &str) -> Failure {
         return refused(text)
             .hint("a package is not what was locked: find out why, and lock again only if that is meant");
     }
-    if let Some(package) = without_wheel(stderr) {
-        let hint = format!(
-            "`{package}` has no wheel that fits: take a version that has one, or let it be built with `no_binary: [{package}]`"
-        );
-        return refused(text).hint(hint);
-    }
     if is_network(stderr) {
         return infrastructure(text)
             .hint("is the network there? the index is what UV_DEFAULT_INDEX, PIP_INDEX_URL or pip.conf say");
@@ -196,12 +197,6 @@ fn shortened(stderr: &str) -> String {
     }
 }
 
-/// The package that has no wheel, where that is uv's complaint.
-fn without_wheel(stderr: &str) -> Option<&str> {
-    let (_, behind) = stderr.split_once("Wheels are required for `")?;
-    behind.split('`').next()
-}
-
 #[cfg(test)]
 mod tests {
     use flowrun_core::outcome::FailureKind;
@@ -210,15 +205,13 @@ mod tests {
 
     #[test]
     fn the_words_of_uv_become_failures() {
-        let promise = "warning: x\nerror: No solution found when resolving dependencies\n  cause: Because promise==2.3 has no usable \
-                       wheels.\n\nhint: Wheels are required for `promise` because building from source is disabled\n";
-        let found = failure("lock it", promise);
+        let none = "warning: x\nerror: No solution found when resolving dependencies\n  cause: Because a==1 depends on b.\n\nhint: y\n";
+        let found = failure("lock it", none);
         assert_eq!(found.kind, FailureKind::Step);
         assert_eq!(
             found.message,
-            "cannot lock it: No solution found when resolving dependencies: Because promise==2.3 has no usable wheels."
+            "cannot lock it: No solution found when resolving dependencies: Because a==1 depends on b."
         );
-        assert!(found.hint.is_some_and(|hint| hint.contains("no_binary: [promise]")));
         let network = "error: Request failed after 3 retries in 4.6s\n  cause: Failed to fetch: `x`\n";
         assert_eq!(failure("lock it", network).kind, FailureKind::Infrastructure);
         assert_eq!(failure("lock it", "").message, "cannot lock it: uv does not say why");

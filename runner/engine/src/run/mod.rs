@@ -31,8 +31,10 @@ use flowrun_core::event::{Counts, Event, FORMAT, RunOutcome, Stamped};
 use flowrun_core::lang::finding::did_you_mean;
 use flowrun_core::lang::written::{Step, Switch};
 use flowrun_core::outcome::Failure;
+use flowrun_core::pins::{self, Wants};
 use flowrun_core::plan::Plan;
 use flowrun_core::schedule::{Machine, Need, NodeId, Scheduler};
+use flowrun_core::stored::lock::Pins;
 use serde_json::{Map, Value as Json, json};
 
 pub use explain::{Explanation, explain};
@@ -42,8 +44,9 @@ pub use verify::{OutputDiffers, Place, Told, Verdict, Verification, Verified, ve
 
 use crate::fetch::{Cache, Platform};
 use crate::lockfile::{LockError, Lockfile};
+use crate::locking::{self, Completion, Upgrade};
 use crate::process;
-use crate::project::Project;
+use crate::project::{Project, REMEDY};
 use crate::store::{RunRecord, Store, StoreError};
 use driver::{Driver, Wishes};
 use resume::Resumed;
@@ -68,6 +71,8 @@ pub struct Options {
     pub resume: Option<Option<String>>,
     /// Only tell what would run, and why.
     pub dry_run: bool,
+    /// Nothing is used that the lock does not hold.
+    pub locked: bool,
 }
 
 /// Hears what happens.
@@ -105,6 +110,9 @@ pub enum RunError {
     /// Something that must be pinned could not be found out.
     #[error("{}", .0.message)]
     Prepare(Failure),
+    /// The lock does not hold what the pipeline asks for, and nothing else may be used.
+    #[error("{}", .0.join("\n"))]
+    Drift(Vec<String>),
     /// The run cannot be taken up.
     #[error(transparent)]
     Resume(#[from] Refusal),
@@ -132,6 +140,8 @@ impl RunError {
         match self {
             Self::Store(error) => error.hint().map(str::to_owned),
             Self::Prepare(failure) => failure.hint.clone(),
+            Self::Lock(error) => error.hint().map(str::to_owned),
+            Self::Drift(_) => Some(REMEDY.to_owned()),
             Self::UnknownStep { hint, .. } => hint.clone(),
             Self::Resume(refusal) => Some(refusal.hint()),
             _ => None,
@@ -155,7 +165,8 @@ pub async fn run(project: &Project, options: Options, report: &mut dyn Report, s
     let (chosen, forced) = choose(&plan, &options)?;
     let resumed = options.resume.as_ref().map(|asked| Resumed::find(&store, project, asked.as_deref())).transpose()?;
     let params = resumed.as_ref().map_or(options.params, |resumed| resumed.params.clone());
-    let (session, notes) = prepare(project, params, store, &plan, options.dry_run, report).await?;
+    let lock = if options.locked { Locking::Held } else { Locking::Completed { written: !options.dry_run } };
+    let (session, notes) = prepare(project, params, store, &plan, lock, report).await?;
     let (id, record) = begin_record(&session.store, project, options.dry_run)?;
     let carried = match (&record, &resumed) {
         (Some(record), Some(resumed)) => record.carry(&resumed.lines()),
@@ -230,35 +241,113 @@ fn begin_record(store: &Store, project: &Project, dry_run: bool) -> Result<(Stri
     }
 }
 
+/// What a run does with the lock.
+#[derive(Clone, Copy)]
+enum Locking {
+    /// What is missing is found out.
+    Completed { written: bool },
+    /// It is refused.
+    Held,
+}
+
 /// A session whose lock pins everything, and what was done for it.
 async fn prepare(
     project: &Project,
     params: Map<String, Json>,
     store: Store,
     plan: &Plan,
-    dry_run: bool,
+    locking: Locking,
     report: &mut dyn Report,
 ) -> Result<(Session, Vec<Event>), RunError> {
     let cache = Cache::of_user().map_err(RunError::Prepare)?;
     let platform = Platform::current().map_err(RunError::Prepare)?;
     let mut lock = Lockfile::of(&project.file)?;
-    let mut notes = Vec::new();
-    let (say, mut said) = tokio::sync::mpsc::channel(256);
-    // Nobody reads the tools' own words here; what they come to is told as an event.
-    let listener = tokio::spawn(async move { while said.recv().await.is_some() {} });
-    let locked = session::complete_lock(&mut lock, plan, project, &cache, platform, &say, |what| {
-        let event = Event::Preparing { what };
-        report.event(&Stamped { at: now_ms(), event });
-    })
-    .await;
-    drop(say);
-    let _ = listener.await;
-    locked.map_err(RunError::Prepare)?;
-    let interpreters = session::interpreters(plan, &cache).await.map_err(RunError::Prepare)?;
-    if !dry_run && lock.save()? {
-        notes.push(Event::Preparing { what: format!("wrote {}", project.file.with_extension("lock").display()) });
+    let wants = [locking::wants_of(project).map_err(RunError::Prepare)?];
+    let mut drift = match locking {
+        Locking::Held => drift(&lock, &wants[0], platform),
+        Locking::Completed { .. } => Vec::new(),
+    };
+    if !drift.is_empty() {
+        return Err(RunError::Drift(drift));
     }
-    Ok((Session::new(project.clone(), params, store, cache, platform, lock, interpreters), notes))
+    let mut notes = Vec::new();
+    if let Locking::Completed { written } = locking {
+        let mut tell = |what| report.event(&Stamped { at: now_ms(), event: Event::Preparing { what } });
+        notes.extend(complete(&mut lock, project, &wants, &cache, platform, written, &mut tell).await?);
+    }
+    let found = session::interpreters(plan, &cache, &lock.pins, platform).await;
+    let (interpreters, others) = found.map_err(RunError::Prepare)?;
+    match locking {
+        Locking::Held => drift.extend(others),
+        Locking::Completed { .. } => notes.extend(others.into_iter().map(|text| Event::Warned { text })),
+    }
+    match drift.is_empty() {
+        true => Ok((Session::new(project.clone(), params, store, cache, platform, lock.pins, interpreters), notes)),
+        false => Err(RunError::Drift(drift)),
+    }
+}
+
+/// What of the wants the lock does not hold.
+fn drift(lock: &Lockfile, wants: &Wants, platform: Platform) -> Vec<String> {
+    let shown = lock.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let found = pins::drift(&lock.pins, wants, &platform.to_string());
+    if lock.is_old() {
+        return vec![format!("{shown} is of an earlier format, which does not hold every step")];
+    }
+    if !lock.exists() && !found.is_empty() {
+        return vec![format!("there is no {shown}")];
+    }
+    found
+}
+
+/// Finds out what the lock lacks for this run, and writes it down; what changed is told in a line.
+async fn complete(
+    lock: &mut Lockfile,
+    project: &Project,
+    wants: &[Wants],
+    cache: &Cache,
+    here: Platform,
+    written: bool,
+    tell: &mut (dyn FnMut(String) + Send),
+) -> Result<Vec<Event>, RunError> {
+    let old = lock.pins.clone();
+    let only = BTreeSet::from([here.to_string()]);
+    let platforms = old.platforms.union(&only).cloned().collect();
+    let mut next = pins::carry(&old, wants, &platforms, false);
+    let upgrade = Upgrade::None;
+    let completion = Completion { cache, here, old: &old, all: wants, platforms: &only, upgrade: &upgrade };
+    let done = locking::complete(&mut next, &completion, tell).await;
+    done.map_err(|failure| RunError::Prepare(locking::placed(failure, project)))?;
+    lock.pins = next;
+    if !written {
+        return Ok(Vec::new());
+    }
+    let is_new = !lock.exists();
+    let shown = lock.path().display().to_string();
+    match lock.save() {
+        Ok(false) => Ok(Vec::new()),
+        Ok(true) if is_new => Ok(vec![Event::Preparing { what: format!("wrote {shown}") }]),
+        Ok(true) => Ok(vec![Event::Preparing { what: format!("wrote {shown}: {}", told(&old, &lock.pins)) }]),
+        // What is found out is used; the next run finds it out again.
+        Err(error) => Ok(vec![Event::Warned { text: format!("nothing is pinned by this run: {error}") }]),
+    }
+}
+
+/// Changes that are told in a run's line about its lock.
+const MOST_TOLD: usize = 4;
+
+fn told(old: &Pins, new: &Pins) -> String {
+    let changes = pins::changes(old, new);
+    let shown = changes.iter().take(MOST_TOLD).map(|change| format!("{}: {}", change.about, change.change));
+    let mut shown: Vec<String> = shown.collect();
+    match changes.len().saturating_sub(MOST_TOLD) {
+        0 if shown.is_empty() => "in its present form".to_owned(),
+        0 => shown.join("; "),
+        more => {
+            shown.push(format!("and {more} more"));
+            shown.join("; ")
+        }
+    }
 }
 
 /// The steps that take part, where not all do, and those that run although their result is there.

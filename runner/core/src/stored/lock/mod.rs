@@ -33,7 +33,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-pub use read::schema;
+pub use read::{is_file_name, is_name, is_sha256, is_version, schema};
 
 /// What this flowrun writes, and the newest that it reads.
 pub const FORMAT: u32 = 2;
@@ -86,7 +86,7 @@ pub struct PluginPin {
 }
 
 /// The Python that a step asks for, in one form: without spaces around, sorted, each once.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PythonWish {
     /// Which Python: `3.11`, or `3.11.7`.
     pub python: String,

@@ -186,21 +186,25 @@ pub(super) fn is_platform(text: &str) -> bool {
     (1..=40).contains(&text.len()) && text.chars().all(plain)
 }
 
-pub(super) fn is_sha256(text: &str) -> bool {
+/// Whether a text is a sha256 as it is written everywhere: 64 small hexadecimal digits.
+pub fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-pub(super) fn is_name(text: &str) -> bool {
+/// Whether a text is a package's name in its normal form (PEP 503).
+pub fn is_name(text: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     (1..=100).contains(&text.len()) && text.chars().all(inner) && !text.starts_with('-') && !text.ends_with('-')
 }
 
-pub(super) fn is_version(text: &str) -> bool {
+/// Whether a text can be an exact version.
+pub fn is_version(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '+' | '!' | '-' | '_');
     (1..=100).contains(&text.len()) && text.starts_with(|c: char| c.is_ascii_digit()) && text.chars().all(plain)
 }
 
-pub(super) fn is_file_name(text: &str) -> bool {
+/// Whether a text can be the name of a wheel or source archive, and of nothing else.
+pub fn is_file_name(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '+' | '!' | '-' | '_');
     (1..=250).contains(&text.len()) && is_component(text) && !text.starts_with(['.', '-']) && text.chars().all(plain)
 }

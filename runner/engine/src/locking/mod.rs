@@ -1,0 +1,177 @@
+//! Locking: what a pipeline uses is found out and written down beside it.
+//!
+//! ```text
+//! flowrun lock   every profile, every platform    index, registries: what is missing or to be upgraded
+//! flowrun run    its profile, this platform       the same, for what is missing; with --locked nothing, and drift is refused
+//! ```
+//! Both go through [`complete`], so that a lock that a run completed is one that `flowrun lock` has nothing to add to, but for other
+//! profiles and platforms. What is asked of the network is asked only for what the lock does not hold: an unchanged pipeline asks nothing.
+//!
+//! Knows nothing of how a lock is spelled, nor what counts as missing: that is `flowrun_core`'s.
+
+mod complete;
+mod wants;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use flowrun_core::outcome::Failure;
+use flowrun_core::pins::{self, Change, Wants};
+use flowrun_core::stored::lock::Pins;
+
+use crate::fetch::{Cache, Platform, refused};
+use crate::lockfile::{LockError, Lockfile};
+use crate::project::{OpenError, PluginPins, Project};
+
+pub(crate) use complete::{Completion, complete};
+pub(crate) use wants::of as wants_of;
+
+/// The platform that is always locked for where a pipeline names none: what servers are.
+const SERVERS: &str = "linux-x86_64";
+
+/// What is looked up anew although the lock holds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Upgrade {
+    /// Nothing.
+    #[default]
+    None,
+    /// Everything.
+    All,
+    /// Packages and plugins of these names.
+    Names(BTreeSet<String>),
+}
+
+impl Upgrade {
+    /// Whether it asks for something of this name.
+    pub(crate) fn asks_for(&self, name: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Names(names) => names.contains(name),
+        }
+    }
+}
+
+/// What locking is asked to do.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// What is looked up anew.
+    pub upgrade: Upgrade,
+    /// Platforms beside those of the pipeline.
+    pub platforms: Vec<Platform>,
+    /// Whether to write nothing.
+    pub check: bool,
+}
+
+/// What locking came to.
+#[derive(Clone, Debug)]
+pub struct Locked {
+    /// The lock.
+    pub path: PathBuf,
+    /// What changes, or would.
+    pub changes: Vec<Change>,
+    /// Whether the file is, or would be, another one.
+    pub changed: bool,
+}
+
+/// Why a pipeline could not be locked.
+#[derive(Debug, thiserror::Error)]
+pub enum LockingError {
+    /// The pipeline cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The lock cannot be used.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// Something cannot be found out.
+    #[error("{}", .0.message)]
+    Failed(Failure),
+}
+
+/// Locks the pipeline of a file, with all its profiles. Says what it does.
+///
+/// # Errors
+/// When something cannot be found out; then nothing is written.
+pub async fn lock(
+    file: Option<&Path>,
+    options: &Options,
+    tell: &mut (dyn FnMut(String) + Send),
+) -> Result<Locked, LockingError> {
+    let plugins = PluginPins::except(&options.upgrade);
+    let base = Project::open_with(file, None, &plugins)?;
+    let mut all = vec![wants_of(&base).map_err(LockingError::Failed)?];
+    for profile in base.program.pipeline.profiles.keys() {
+        let project = Project::open_with(Some(&base.file), Some(profile), &plugins)?;
+        all.push(wants_of(&project).map_err(LockingError::Failed)?);
+    }
+    let mut lock = Lockfile::of(&base.file)?;
+    let old = lock.pins.clone();
+    let failed = LockingError::Failed;
+    let cache = Cache::of_user().map_err(failed)?;
+    let here = Platform::current().map_err(failed)?;
+    let platforms = platforms(&all[0], &old, here, &options.platforms);
+    known_names(&options.upgrade, &old, &all).map_err(failed)?;
+    let mut next = pins::carry(&old, &all, &platforms, true);
+    let completion =
+        Completion { cache: &cache, here, old: &old, all: &all, platforms: &platforms, upgrade: &options.upgrade };
+    let done = complete(&mut next, &completion, tell).await;
+    done.map_err(|failure| failed(placed(failure, &base)))?;
+    let changes = pins::changes(&old, &next);
+    lock.pins = next;
+    let changed = lock.is_changed();
+    if !options.check {
+        lock.save()?;
+    }
+    Ok(Locked { path: lock.path().to_owned(), changes, changed })
+}
+
+/// The platforms to lock for. A pipeline that names its own has those; else none is lost that the lock has.
+fn platforms(wants: &Wants, old: &Pins, here: Platform, more: &[Platform]) -> BTreeSet<String> {
+    let mut platforms = match wants.platforms.is_empty() {
+        true => old.platforms.iter().cloned().chain([here.to_string(), SERVERS.to_owned()]).collect(),
+        false => wants.platforms.clone(),
+    };
+    platforms.extend(more.iter().map(Platform::to_string));
+    platforms
+}
+
+/// A name to be upgraded that nothing has is a slip.
+fn known_names(upgrade: &Upgrade, old: &Pins, all: &[Wants]) -> Result<(), Failure> {
+    let Upgrade::Names(names) = upgrade else { return Ok(()) };
+    let packages = old.environments.values().flat_map(|environment| environment.resolved.values().flatten());
+    let mut known: BTreeSet<&str> = packages.map(|package| package.name.as_str()).collect();
+    known.extend(old.wheels.keys().filter_map(|wheel| wheel.split("==").next()));
+    for (uses, plugin) in old.plugins.iter().chain(all.iter().flat_map(|wants| &wants.plugins)) {
+        known.extend([uses.as_str(), plugin.name.as_str()]);
+    }
+    match names.iter().find(|name| !known.contains(name.as_str())) {
+        None => Ok(()),
+        Some(name) => {
+            let failure = refused(format!("the lock has no package and no plugin `{name}`"));
+            let hint = flowrun_core::lang::finding::did_you_mean(name, known);
+            Err(failure.hint(hint.unwrap_or_else(|| "without a name, `--upgrade` looks up everything anew".to_owned())))
+        }
+    }
+}
+
+/// The failure with the line of the requirement that it is about.
+pub(crate) fn placed(failure: Failure, project: &Project) -> Failure {
+    let requirements = project.program.pipeline.steps.values().filter_map(|step| step.python.as_ref());
+    let mut requirements = requirements.flat_map(|python| &python.requirements);
+    let named = requirements.find(|requirement| failure.message.contains(&format!("`{}`", requirement.trim())));
+    let named = named.or_else(|| {
+        let mut again = project.program.pipeline.steps.values().filter_map(|step| step.python.as_ref());
+        again.find_map(|python| {
+            python.requirements.iter().find(|requirement| {
+                let end = requirement.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')));
+                let name = &requirement[..end.unwrap_or(requirement.len())];
+                failure.message.starts_with(&format!("`{}`", name.to_ascii_lowercase()))
+            })
+        })
+    });
+    let line = named.and_then(|wanted| project.text.lines().position(|line| line.contains(wanted.as_str())));
+    match line {
+        Some(line) => Failure { message: format!("{}:{}: {}", project.shown, line + 1, failure.message), ..failure },
+        None => failure,
+    }
+}
