@@ -15,11 +15,13 @@ mod wants;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use flowrun_core::lang::finding::{self, Span};
+use flowrun_core::lang::yaml::{self, Node, Value};
 use flowrun_core::outcome::Failure;
 use flowrun_core::pins::{self, Change, Wants};
 use flowrun_core::stored::lock::Pins;
 
-use crate::fetch::{Cache, Platform, refused};
+use crate::fetch::{Cache, Platform, checked_name, refused};
 use crate::lockfile::{LockError, Lockfile};
 use crate::project::{OpenError, PluginPins, Project};
 
@@ -148,30 +150,56 @@ fn known_names(upgrade: &Upgrade, old: &Pins, all: &[Wants]) -> Result<(), Failu
         None => Ok(()),
         Some(name) => {
             let failure = refused(format!("the lock has no package and no plugin `{name}`"));
-            let hint = flowrun_core::lang::finding::did_you_mean(name, known);
+            let hint = finding::did_you_mean(name, known);
             Err(failure.hint(hint.unwrap_or_else(|| "without a name, `--upgrade` looks up everything anew".to_owned())))
         }
     }
 }
 
-/// The failure with the line of the requirement that it is about.
+/// The failure with the place of the requirement that it is about.
 pub(crate) fn placed(failure: Failure, project: &Project) -> Failure {
-    let requirements = project.program.pipeline.steps.values().filter_map(|step| step.python.as_ref());
-    let mut requirements = requirements.flat_map(|python| &python.requirements);
-    let named = requirements.find(|requirement| failure.message.contains(&format!("`{}`", requirement.trim())));
-    let named = named.or_else(|| {
-        let mut again = project.program.pipeline.steps.values().filter_map(|step| step.python.as_ref());
-        again.find_map(|python| {
-            python.requirements.iter().find(|requirement| {
-                let end = requirement.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')));
-                let name = &requirement[..end.unwrap_or(requirement.len())];
-                failure.message.starts_with(&format!("`{}`", name.to_ascii_lowercase()))
-            })
-        })
-    });
-    let line = named.and_then(|wanted| project.text.lines().position(|line| line.contains(wanted.as_str())));
-    match line {
-        Some(line) => Failure { message: format!("{}:{}: {}", project.shown, line + 1, failure.message), ..failure },
+    let written = yaml::read(&project.text).map(|(node, _)| requirements(&node)).unwrap_or_default();
+    let quoted = |(text, _): &&(String, Span)| failure.message.contains(&format!("`{}`", text.trim()));
+    // uv spells requirements in its own way, and packages too.
+    let named = |(text, _): &&(String, Span)| {
+        package_in(text).is_some_and(|name| failure.message.starts_with(&format!("`{name}`")))
+    };
+    let asked = |(text, _): &&(String, Span)| {
+        package_in(text).is_some_and(|name| failure.message.contains(&format!("needed by `{name}")))
+    };
+    let found =
+        written.iter().find(quoted).or_else(|| written.iter().find(asked)).or_else(|| written.iter().find(named));
+    match found {
+        Some((_, span)) => {
+            let before = &project.text[..project.text.floor_char_boundary(span.start)];
+            let (line, start) = (1 + before.matches('\n').count(), before.rfind('\n').map_or(0, |at| at + 1));
+            let column = 1 + before[start..].chars().count();
+            Failure { message: format!("{}:{line}:{column}: {}", project.shown, failure.message), ..failure }
+        }
         None => failure,
     }
+}
+
+/// Every requirement that stands anywhere in a pipeline file, and where.
+fn requirements(node: &Node) -> Vec<(String, Span)> {
+    let mut found = Vec::new();
+    for (key, below) in node.entries() {
+        match &below.value {
+            Value::List(items) if key.name == "requirements" => {
+                found.extend(items.iter().filter_map(|item| match &item.value {
+                    Value::Text(text) => Some((text.clone(), item.span.clone())),
+                    _ => None,
+                }))
+            }
+            _ => found.extend(requirements(below)),
+        }
+    }
+    found
+}
+
+/// The package of a requirement, in its normal form.
+fn package_in(requirement: &str) -> Option<String> {
+    let text = requirement.trim();
+    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))).unwrap_or(text.len());
+    checked_name(&text[..end]).ok()
 }

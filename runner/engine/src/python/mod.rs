@@ -19,6 +19,7 @@
 //! Knows nothing of steps, lockfiles or keys.
 
 mod environment;
+mod intact;
 mod interpreter;
 mod requirement;
 mod resolve;

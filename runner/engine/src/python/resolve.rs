@@ -56,6 +56,7 @@ pub(crate) async fn resolve(
     }
     let uv = Uv::online(cache).await?;
     let mut args = arguments(question)?;
+    args.extend(uv.index_args());
     // What builds a package to learn its dependencies should be the Python it is meant for, where that is here.
     if let Ok(found) = interpreter(cache, &wish.python).await {
         args.extend(["--python".into(), found.path.into()]);
@@ -104,6 +105,9 @@ async fn ask(uv: &Uv, mut args: Vec<OsString>, question: Question<'_>, say: &Sen
 /// Versions in the form of uv's own output.
 fn known(kept: &BTreeMap<String, String>) -> String {
     let mut text = String::from("lock-version = \"1.0\"\ncreated-by = \"flowrun\"\n");
+    if kept.is_empty() {
+        text.push_str("packages = []\n");
+    }
     for (name, version) in kept.iter().filter(|(name, version)| is_name(name) && is_version(version)) {
         text.push_str(&format!("\n[[packages]]\nname = \"{name}\"\nversion = \"{version}\"\n"));
     }

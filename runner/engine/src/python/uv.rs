@@ -73,6 +73,12 @@ impl Uv {
         self.env.get("PATH").map_or("", String::as_str)
     }
 
+    /// Options that this version of uv knows no variable for.
+    pub(super) fn index_args(&self) -> Vec<OsString> {
+        let is_set = self.env.get(settings::NO_INDEX).is_some_and(|value| settings::is_true(value));
+        is_set.then(|| "--no-index".into()).into_iter().collect()
+    }
+
     /// Writes a file for uv to read, and gives its path.
     pub(super) fn file(&self, name: &str, content: &str) -> Result<PathBuf, Failure> {
         let path = self.scratch.path().join(name);
