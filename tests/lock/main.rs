@@ -109,7 +109,7 @@ fn another_platform_adds_its_files_and_changes_no_key() {
     let lock = bench.lock();
     let said = bench.flowrun(&["lock", "--platform", "macos-aarch64"]).fails(2);
     let said =
-        said.says("p.yaml:5:48: `n` has no wheel for macos-aarch64").says("manylinux_2_17_").says("`no_binary: [n]`");
+        said.says("p.yaml:5:50: `n` has no wheel for macos-aarch64").says("manylinux_2_17_").says("`no_binary: [n]`");
     assert!(said.stdout.is_empty() && bench.lock() == lock);
     bench.pipeline(&format!("{}platforms: [{}]\n", ONE.replace("[a]", "[a, n]"), here()));
     bench.flowrun(&["lock"]).ok().says(&format!("no longer for {}", other()));
@@ -122,7 +122,7 @@ fn a_package_without_a_wheel_is_told_with_who_needs_it_and_built_only_when_asked
     bench.package("middle-1.0-py3-none-any.whl", &["built"]);
     bench.package("built-2.0.tar.gz", &[]);
     let said =
-        bench.flowrun(&["lock"]).fails(2).says("p.yaml:5:45: `built` has no wheel at all").says("only its source");
+        bench.flowrun(&["lock"]).fails(2).says("p.yaml:5:47: `built` has no wheel at all").says("only its source");
     said.says("built is needed by middle, needed by `top`").says("`no_binary: [built]`");
     assert_eq!(bench.lock(), "");
     let text = bench.bed.read("p.yaml").replace("requirements: [top] }", "requirements: [top], no_binary: [built] }");
@@ -193,4 +193,29 @@ fn profiles_are_locked_too() {
         bench.run(&[&["--locked"], profile].concat());
     }
     assert_eq!(bench.lock(), lock);
+}
+
+#[test]
+fn a_lock_is_compared_with_what_git_has() {
+    let bench = Bench::new(ONE);
+    let git = |args: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        git.args(["-c", "user.name=t", "-c", "user.email=t@localhost"]).args(args).current_dir(bench.bed.root());
+        let done = git.output().expect("git starts");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    bench.package("a-1.0-py3-none-any.whl", &[]);
+    bench.flowrun(&["lock", "--diff"]).fails(2).says("git has no");
+    git(&["init", "-q"]);
+    git(&["add", "p.yaml"]);
+    git(&["commit", "-qm", "one"]);
+    bench.flowrun(&["lock"]).ok();
+    bench.flowrun(&["lock", "--diff"]).ok().says("say: Python ").says("p.lock differs from HEAD");
+    git(&["add", "p.lock"]);
+    git(&["commit", "-qm", "two"]);
+    bench.flowrun(&["lock", "--diff"]).ok().says("p.lock is as it is at HEAD");
+    bench.package("a-1.1-py3-none-any.whl", &[]);
+    bench.flowrun(&["lock", "--upgrade", "a"]).ok();
+    let said = bench.flowrun(&["lock", "--diff", "--json"]).ok().json();
+    assert_eq!(said["changes"], serde_json::json!([{"about": "say", "change": "a 1.0 → 1.1"}]));
 }

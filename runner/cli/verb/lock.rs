@@ -26,6 +26,9 @@ pub(crate) struct Lock {
     /// Write nothing; end with 5 where the lock is not up to date
     #[arg(long)]
     check: bool,
+    /// Only show what the lock changes against the one that git has at HEAD
+    #[arg(long, conflicts_with_all = ["upgrade", "check", "platform"])]
+    diff: bool,
     /// Also lock for this platform, such as `macos-aarch64`; may be repeated
     #[arg(long, value_name = "PLATFORM", value_parser = platform)]
     platform: Vec<Platform>,
@@ -42,6 +45,9 @@ impl Lock {
     /// Locks it.
     pub(crate) fn exec(mut self) -> Result<Exit, Error> {
         self.give_back_file();
+        if self.diff {
+            return self.diff();
+        }
         let options = Options { upgrade: self.wished(), platforms: self.platform.clone(), check: self.check };
         let mut tell = |what: String| output::say_lines(&[Line::new().cell(Tone::Dim, "make", 6).plain(what)]);
         let done = super::runtime()?.block_on(locking::lock(self.file.as_deref(), &options, &mut tell))?;
@@ -50,6 +56,20 @@ impl Lock {
             false => output::lines(&lines(&done, self.check))?,
         }
         Ok(if self.check && done.changed { Exit::Drift } else { Exit::Ok })
+    }
+
+    fn diff(&self) -> Result<Exit, Error> {
+        let done = locking::since_head(self.file.as_deref())?;
+        let name = named(&done);
+        match (self.json, done.changed) {
+            (true, _) => output::json(&json(&done, true))?,
+            (false, false) => output::lines(&[name.plain(" is as it is at HEAD")])?,
+            (false, true) => {
+                let last = name.plain(format!(" differs from HEAD: {}", count(done.changes.len(), "change")));
+                output::lines(&changes(&done).chain([last]).collect::<Vec<_>>())?;
+            }
+        }
+        Ok(Exit::Ok)
     }
 
     fn wished(&self) -> Upgrade {
@@ -81,23 +101,25 @@ fn json(done: &Locked, check: bool) -> serde_json::Value {
     })
 }
 
+fn named(done: &Locked) -> Line {
+    Line::new().with(Tone::Strong, done.path.file_name().unwrap_or_default().to_string_lossy())
+}
+
+fn changes(done: &Locked) -> impl Iterator<Item = Line> {
+    let line = |Change { about, change }: &Change| Line::new().with(Tone::Strong, about).plain(": ").plain(change);
+    done.changes.iter().map(line)
+}
+
 fn lines(done: &Locked, check: bool) -> Vec<Line> {
-    let name = done.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if !done.changed {
-        return vec![Line::new().with(Tone::Strong, &name).plain(" is up to date")];
+        return vec![named(done).plain(" is up to date")];
     }
-    let mut lines: Vec<Line> = done
-        .changes
-        .iter()
-        .map(|Change { about, change }| Line::new().with(Tone::Strong, about).plain(": ").plain(change))
-        .collect();
     let what = match done.changes.len() {
         0 => "its form".to_owned(),
         some => count(some, "change"),
     };
     let verb = if check { " is not up to date: " } else { " written: " };
-    lines.push(Line::new().with(Tone::Strong, &name).plain(verb).plain(what));
-    lines
+    changes(done).chain([named(done).plain(verb).plain(what)]).collect()
 }
 
 #[cfg(test)]

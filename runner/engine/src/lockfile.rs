@@ -67,7 +67,8 @@ impl Lockfile {
         let io = |source| LockError::Io { path: path.clone(), source };
         let text = match std::fs::metadata(&path) {
             Ok(found) if found.len() > LARGEST => return Err(io(std::io::Error::other("it is too large to be one"))),
-            Ok(_) => Some(std::fs::read_to_string(&path).map_err(io)?),
+            // Where git turns line ends into those of another system, it is the same lock.
+            Ok(_) => Some(std::fs::read_to_string(&path).map_err(io)?.replace("\r\n", "\n")),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(io(error)),
         };

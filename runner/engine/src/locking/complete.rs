@@ -106,10 +106,10 @@ fn kept(next: &Pins, completion: &Completion<'_>, name: &str, platform: &str) ->
     let none = Pins::default();
     let old = if *completion.upgrade == Upgrade::All { &none } else { completion.old };
     let mut kept = pins::preferences(old, next, name, platform);
-    if let Upgrade::Names(names) = completion.upgrade {
+    if let Upgrade::Names(_) = completion.upgrade {
         let resolved = next.environments.get(name).is_some_and(|environment| !environment.resolved.is_empty());
         if !resolved {
-            kept.retain(|package, _| !names.contains(package));
+            kept.retain(|package, _| !completion.upgrade.asks_for(package));
         }
     }
     kept

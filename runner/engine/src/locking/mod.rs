@@ -49,9 +49,14 @@ impl Upgrade {
         match self {
             Self::None => false,
             Self::All => true,
-            Self::Names(names) => names.contains(name),
+            Self::Names(names) => names.iter().any(|asked| is(asked, name)),
         }
     }
+}
+
+/// Whether what was asked for is `name`: packages are also called by other spellings of their name.
+fn is(asked: &str, name: &str) -> bool {
+    asked == name || checked_name(asked).is_ok_and(|asked| asked == name)
 }
 
 /// What locking is asked to do.
@@ -127,6 +132,36 @@ pub async fn lock(
     Ok(Locked { path: lock.path().to_owned(), changes, changed })
 }
 
+/// What a pipeline's lock changes against what git has of it at HEAD.
+///
+/// # Errors
+/// When git has none to compare with.
+pub fn since_head(file: Option<&Path>) -> Result<Locked, LockingError> {
+    let lock = Lockfile::of(&Project::open(file, None)?.file)?;
+    let path = lock.path().to_owned();
+    let none =
+        |why: &str| LockingError::Failed(refused(format!("git has no {} to compare with: {why}", path.display())));
+    let (folder, name) = (path.parent().unwrap_or(Path::new(".")), path.file_name().unwrap_or_default());
+    let git = |args: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        let said = git.arg("-C").arg(folder).args(args).stdin(std::process::Stdio::null()).output();
+        said.map_err(|error| none(&format!("git does not start: {error}")))
+    };
+    let head = git(&["rev-parse", "--verify", "HEAD"])?;
+    if !head.status.success() {
+        return Err(none(String::from_utf8_lossy(&head.stderr).lines().next().unwrap_or("there is no HEAD")));
+    }
+    // One that is not committed yet is all new.
+    let there = git(&["show", &format!("HEAD:./{}", name.to_string_lossy())])?;
+    let text = if there.status.success() { String::from_utf8_lossy(&there.stdout).into_owned() } else { String::new() };
+    let old = match text.is_empty() {
+        true => Pins::default(),
+        false => Pins::parse(&text).map_err(|source| LockError::Unreadable { path: "HEAD".into(), source })?,
+    };
+    let changes = pins::changes(&old, &lock.pins);
+    Ok(Locked { path: lock.path().to_owned(), changed: old != lock.pins, changes })
+}
+
 /// The platforms to lock for. A pipeline that names its own has those; else none is lost that the lock has.
 fn platforms(wants: &Wants, old: &Pins, here: Platform, more: &[Platform]) -> BTreeSet<String> {
     let mut platforms = match wants.platforms.is_empty() {
@@ -146,7 +181,7 @@ fn known_names(upgrade: &Upgrade, old: &Pins, all: &[Wants]) -> Result<(), Failu
     for (uses, plugin) in old.plugins.iter().chain(all.iter().flat_map(|wants| &wants.plugins)) {
         known.extend([uses.as_str(), plugin.name.as_str()]);
     }
-    match names.iter().find(|name| !known.contains(name.as_str())) {
+    match names.iter().find(|name| !known.iter().any(|known| is(name, known))) {
         None => Ok(()),
         Some(name) => {
             let failure = refused(format!("the lock has no package and no plugin `{name}`"));
