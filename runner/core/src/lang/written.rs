@@ -115,10 +115,10 @@ pub enum PlatformName {
     /// Linux on 64-bit ARM, with glibc 2.28 or newer.
     #[serde(rename = "linux-aarch64")]
     LinuxArm,
-    /// macOS on Intel.
+    /// macOS 14 or newer on Intel.
     #[serde(rename = "macos-x86_64")]
     MacosX86,
-    /// macOS on Apple silicon.
+    /// macOS 14 or newer on Apple silicon.
     #[serde(rename = "macos-aarch64")]
     MacosArm,
 }

@@ -7,8 +7,9 @@ use flowrun_core::outcome::{Failure, FailureKind};
 use flowrun_core::pins::{self, Missing, Wants};
 use flowrun_core::stored::lock::{EnvironmentPin, FilePin, OldEnvironment, PackagePin, Pins, PythonWish};
 
-use super::Upgrade;
+use super::{Upgrade, placed};
 use crate::fetch::{Cache, Platform, refused};
+use crate::project::Project;
 use crate::python::{self, Question};
 
 /// The Python whose wheels are asked for where only what is in them counts: see `fetch::pip`.
@@ -17,6 +18,8 @@ const ANY_PYTHON: &str = "3.11";
 /// What there is to complete.
 pub(crate) struct Completion<'a> {
     pub(crate) cache: &'a Cache,
+    /// Whose requirements are shown where one cannot be had.
+    pub(crate) project: &'a Project,
     /// This machine.
     pub(crate) here: Platform,
     /// The lock as it was.
@@ -85,7 +88,8 @@ async fn one(
             let Some(environment) = next.environments.get_mut(name) else { return Ok(()) };
             tell(format!("locking the Python environment `{name}` for {platform}"));
             let question = Question { wish: &environment.wish, platform: parse(platform)?, kept: &kept, deep: true };
-            let packages = python::resolve(completion.cache, question, say).await?;
+            let packages = python::resolve(completion.cache, question, say).await;
+            let packages = packages.map_err(|failure| placed(failure, completion.project))?;
             check_old(&completion.old.old, platform, &packages)?;
             sizes(&mut environment.resolved, completion.old, packages, platform);
             if *platform == completion.here.to_string() {
@@ -94,7 +98,10 @@ async fn one(
         }
         Missing::Wheel(wheel, platform) => {
             tell(format!("locking {wheel} for {platform}"));
-            let file = self::wheel(completion.cache, wheel, parse(platform)?, say).await?;
+            let file = self::wheel(completion.cache, wheel, parse(platform)?, say).await.map_err(|failure| {
+                let message = format!("cannot lock {wheel} for {platform}: {}", failure.message);
+                Failure { message, ..failure }
+            })?;
             next.wheels.entry(wheel.clone()).or_default().insert(platform.clone(), file);
         }
     }

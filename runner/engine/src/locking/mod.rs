@@ -119,10 +119,17 @@ pub async fn lock(
     let platforms = platforms(&all[0], &old, here, &options.platforms);
     known_names(&options.upgrade, &old, &all).map_err(failed)?;
     let mut next = pins::carry(&old, &all, &platforms, true);
-    let completion =
-        Completion { cache: &cache, here, old: &old, all: &all, platforms: &platforms, upgrade: &options.upgrade };
+    let completion = Completion {
+        cache: &cache,
+        project: &base,
+        here,
+        old: &old,
+        all: &all,
+        platforms: &platforms,
+        upgrade: &options.upgrade,
+    };
     let done = complete(&mut next, &completion, tell).await;
-    done.map_err(|failure| failed(placed(failure, &base)))?;
+    done.map_err(failed)?;
     let changes = pins::changes(&old, &next);
     lock.pins = next;
     let changed = lock.is_changed();
@@ -192,7 +199,7 @@ fn known_names(upgrade: &Upgrade, old: &Pins, all: &[Wants]) -> Result<(), Failu
 }
 
 /// The failure with the place of the requirement that it is about.
-pub(crate) fn placed(failure: Failure, project: &Project) -> Failure {
+fn placed(failure: Failure, project: &Project) -> Failure {
     let written = yaml::read(&project.text).map(|(node, _)| requirements(&node)).unwrap_or_default();
     let quoted = |(text, _): &&(String, Span)| failure.message.contains(&format!("`{}`", text.trim()));
     // uv spells requirements in its own way, and packages too.

@@ -63,7 +63,7 @@ pub(crate) async fn resolve(
     }
     let said = ask(&uv, args, question, say).await?;
     if !said.well {
-        let found = unfit::found(&said.stderr, &wish.python, platform);
+        let found = unfit::found(&said.stderr, &wish.python, platform, question.deep);
         let what = format!("lock the Python {} environment for {platform}", wish.python);
         return Err(found.unwrap_or_else(|| failure(&what, &said.stderr)));
     }

@@ -29,8 +29,8 @@ const SIGNS: [(&str, Lack); 6] = [
     ("no wheels", Lack::Wheel),
 ];
 
-/// The failure, where uv's complaint is a missing wheel.
-pub(super) fn found(stderr: &str, python: &str, platform: Platform) -> Option<Failure> {
+/// The failure, where uv's complaint is a missing wheel. What is wanted for its wheel cannot be built instead.
+pub(super) fn found(stderr: &str, python: &str, platform: Platform, may_be_built: bool) -> Option<Failure> {
     let words = stderr.split_whitespace().collect::<Vec<_>>().join(" ");
     let (package, lack) = lacking(&words)?;
     let there = available(&words, package);
@@ -48,7 +48,11 @@ pub(super) fn found(stderr: &str, python: &str, platform: Platform) -> Option<Fa
     if !chain.is_empty() {
         message.push_str(&format!("; {package} is needed by {}", chain.join(", needed by ")));
     }
-    Some(refused(message).hint(ways_out(package, lack, there.as_deref().unwrap_or_default(), platform)))
+    let mut ways = ways_out(lack, there.as_deref().unwrap_or_default(), platform);
+    if may_be_built {
+        ways.push_str(&format!(", or `no_binary: [{package}]` builds it from its source, where its build tools are"));
+    }
+    Some(refused(message).hint(ways))
 }
 
 fn lacking(words: &str) -> Option<(&str, Lack)> {
@@ -120,23 +124,19 @@ pub(super) fn asked<'a>(words: &'a str, package: &str) -> Option<&'a str> {
     asked.find(|word| name(word) == Some(package))
 }
 
-fn ways_out(package: &str, lack: Lack, there: &[String], platform: Platform) -> String {
-    let built = format!("`no_binary: [{package}]` builds it from its source, where its build tools are");
+fn ways_out(lack: Lack, there: &[String], platform: Platform) -> String {
     let newer = |tag: &String| {
         let glibc = tag.strip_prefix("manylinux_2_").and_then(|rest| rest.split('_').next()?.parse::<u32>().ok());
         glibc.is_some_and(|glibc| glibc > 28) && tag.ends_with(&platform.arch.to_string())
     };
     match lack {
-        Lack::Platform if platform.os == Os::Linux && there.iter().any(newer) => format!(
-            "Linux is locked for glibc 2.28, so that it runs on most machines: take a version with such a wheel, or {built}"
-        ),
-        Lack::Platform => {
-            format!("take a version that has one for {platform}, leave {platform} out of `platforms`, or {built}")
+        Lack::Platform if platform.os == Os::Linux && there.iter().any(newer) => {
+            "Linux is locked for glibc 2.28, so that it runs on most machines: take a version with such a wheel"
+                .to_owned()
         }
-        Lack::Python => {
-            format!("take a version that has one for this Python, or a Python that it has one for, or {built}")
-        }
-        Lack::Wheel => format!("take a version that has one, or do without what needs it, or {built}"),
+        Lack::Platform => format!("take a version that has one for {platform}, leave {platform} out of `platforms`"),
+        Lack::Python => "take a version that has one for this Python, or a Python that it has one for".to_owned(),
+        Lack::Wheel => "take a version that has one, or do without what needs it".to_owned(),
     }
 }
 
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     fn told(stderr: &str, python: &str, platform: &str) -> (String, String) {
-        let failure = found(stderr, python, platform.parse().expect("a platform")).expect("a missing wheel");
+        let failure = found(stderr, python, platform.parse().expect("a platform"), true).expect("a missing wheel");
         (failure.message, failure.hint.unwrap_or_default())
     }
 
@@ -189,8 +189,13 @@ hint: Wheels are available for `torch` (v2.3.0) on the following platforms: `man
             "`onnxruntime` has no wheel for Python 3.14 on linux-x86_64; there are some for cp310, cp311"
         );
         assert!(
-            found("error: No solution found: Because a==1 depends on b", "3.11", "linux-x86_64".parse().expect("one"))
-                .is_none()
+            found(
+                "error: No solution found: Because a==1 depends on b",
+                "3.11",
+                "linux-x86_64".parse().expect("one"),
+                true
+            )
+            .is_none()
         );
     }
 }

@@ -15,6 +15,8 @@ use super::settings;
 use crate::fetch::{self, Cache, infrastructure, redact, refused};
 use crate::process::Mask;
 
+/// The macOS that wheels are resolved for, and what is built is built for: the oldest that gets repairs, and what ONNX Runtime asks for.
+const MACOS: &str = "14.0";
 /// How much of uv's words is kept for the message of a failure.
 const WORDS: usize = 64 << 10;
 /// How much of them is shown.
@@ -60,6 +62,7 @@ impl Uv {
         env.insert("UV_PYTHON_DOWNLOADS".into(), "never".into());
         env.insert("UV_NO_PROGRESS".into(), "1".into());
         env.insert("NO_COLOR".into(), "1".into());
+        env.insert("MACOSX_DEPLOYMENT_TARGET".into(), MACOS.into());
         Ok(Self { program, env, mask, scratch: cache.scratch()? })
     }
 

@@ -315,9 +315,9 @@ async fn complete(
     let platforms = old.platforms.union(&only).cloned().collect();
     let mut next = pins::carry(&old, wants, &platforms, false);
     let upgrade = Upgrade::None;
-    let completion = Completion { cache, here, old: &old, all: wants, platforms: &only, upgrade: &upgrade };
+    let completion = Completion { cache, project, here, old: &old, all: wants, platforms: &only, upgrade: &upgrade };
     let done = locking::complete(&mut next, &completion, tell).await;
-    done.map_err(|failure| RunError::Prepare(locking::placed(failure, project)))?;
+    done.map_err(RunError::Prepare)?;
     lock.pins = next;
     if !written {
         return Ok(Vec::new());
