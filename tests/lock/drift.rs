@@ -42,7 +42,9 @@ fn bench() -> Bench {
 #[test]
 fn a_run_that_is_locked_needs_a_lock_that_holds_all_of_it() {
     let bench = bench();
-    bench.flowrun(&["run", "--locked"]).fails(5).says("there is no p.lock").says("run `flowrun lock`");
+    for args in [&["run", "--locked"][..], &["run", "--locked", "--dry-run"]] {
+        bench.flowrun(args).fails(5).says("there is no p.lock").says("run `flowrun lock`");
+    }
     bench.flowrun(&["lock"]).ok();
     let lock = bench.lock();
     assert_eq!(bench.run(&["--locked"]).0.len(), 2);

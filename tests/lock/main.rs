@@ -219,3 +219,34 @@ fn a_lock_is_compared_with_what_git_has() {
     let said = bench.flowrun(&["lock", "--diff", "--json"]).ok().json();
     assert_eq!(said["changes"], serde_json::json!([{"about": "say", "change": "a 1.0 → 1.1"}]));
 }
+
+#[test]
+fn requirements_may_lie_in_a_file_of_pythons_own_tools() {
+    let bench = Bench::new(&ONE.replace("[a]", "requirements.txt"));
+    bench.package("a-1.0-py3-none-any.whl", &[]);
+    bench.package("b-1.0-py3-none-any.whl", &[]);
+    bench.flowrun(&["lock"]).fails(2).says("`requirements: requirements.txt` does not exist").says("p.yaml:5");
+    bench.bed.write("requirements.txt", "-e .\n");
+    bench.flowrun(&["check"]).fails(2).says("the option `-e` in line 1");
+    bench.bed.write("requirements.txt", "a==1.0  # what it says\n");
+    bench.flowrun(&["lock"]).ok().says("with 1 package");
+    let lock = bench.lock();
+    bench.pipeline(&ONE.replace("[a]", "[a==1.0]"));
+    bench.flowrun(&["lock", "--check"]).ok();
+    assert_eq!(bench.run(&["--locked"]).0, ["say"]);
+    bench.pipeline(&ONE.replace("[a]", "requirements.txt"));
+    assert_eq!(bench.run(&["--locked"]).1, ["say"], "where they are written is in no key");
+    bench.bed.write("requirements.txt", "a==1.0\nb\n");
+    bench.flowrun(&["run", "--locked"]).fails(5).says("step `say` asks for `b`, which is not locked");
+    bench.bed.write("pyproject.toml", "[project]\nname = 'x'\ndependencies = ['a==1.0']\n");
+    bench.pipeline(&format!(
+        "{}profiles: {{ p: {{ steps: {{ say: {{ python: {{ requirements: requirements.txt }} }} }} }} }}\n",
+        ONE.replace("[a]", "pyproject.toml")
+    ));
+    bench.flowrun(&["lock"]).ok().says("say (p): environment say-p");
+    assert!(
+        bench.lock().starts_with(lock.split("[environments").next().expect("there").trim_end()),
+        "{}",
+        bench.lock()
+    );
+}

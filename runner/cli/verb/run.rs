@@ -46,10 +46,10 @@ impl Run {
     /// Runs it.
     pub(crate) fn exec(mut self) -> Result<Exit, Error> {
         self.give_back_file();
-        if self.dry_run {
-            return super::plan::Plan::new(self.pipeline, self.steps, self.json).exec();
-        }
         let locked = self.is_locked(std::env::var_os("CI"));
+        if self.dry_run {
+            return super::plan::Plan::new(self.pipeline, self.steps, self.json, locked).exec();
+        }
         let project = if locked { self.pipeline.open_locked()? } else { self.pipeline.open()? };
         let params = match self.resume {
             Some(_) => serde_json::Map::new(),

@@ -245,6 +245,18 @@ impl World for Around {
         }
     }
 
+    fn read(&self, path: &str) -> Result<String, String> {
+        let path = self.folder.join(path);
+        match std::fs::metadata(&path) {
+            Ok(found) if !found.is_file() => Err("it is no file".to_owned()),
+            Ok(found) if found.len() > LARGEST_FILE => {
+                Err("it is larger than a list of packages may be (8 MiB)".to_owned())
+            }
+            Ok(_) => std::fs::read_to_string(&path).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     fn plugins(&self) -> Vec<String> {
         builtin::names()
     }

@@ -327,8 +327,9 @@ pub struct Secret {
 pub struct Python {
     /// The interpreter's version: `3.11`.
     pub version: String,
-    /// Packages, as in a requirements file: `numpy==2.3.5`. What they need is locked with them, by hash.
+    /// Packages, as in a requirements file: `numpy==2.3.5`. Or such a file beside the pipeline: `requirements.txt`, `pyproject.toml` for its dependencies, `pylock.toml`. What they need is locked with them, by hash.
     #[serde(default)]
+    #[schemars(schema_with = "list_or_file")]
     pub requirements: Vec<String>,
     /// Packages that may be built from source, since they have no wheel.
     #[serde(default)]
@@ -517,6 +518,11 @@ pub enum Resize {
     Stretch,
     /// Scaled as a whole, the rest filled.
     Letterbox,
+}
+
+/// A file is brought in before the list is decoded.
+fn list_or_file(_: &mut schemars::SchemaGenerator) -> Schema {
+    schemars::json_schema!({"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]})
 }
 
 fn allow_templates(schema: &mut Schema) {
