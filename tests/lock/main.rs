@@ -240,7 +240,7 @@ fn requirements_may_lie_in_a_file_of_pythons_own_tools() {
     bench.flowrun(&["run", "--locked"]).fails(5).says("step `say` asks for `b`, which is not locked");
     bench.bed.write("pyproject.toml", "[project]\nname = 'x'\ndependencies = ['a==1.0']\n");
     bench.pipeline(&format!(
-        "{}profiles: {{ p: {{ steps: {{ say: {{ python: {{ requirements: requirements.txt }} }} }} }} }}\n",
+        "{}profiles:\n  p:\n    steps:\n      say:\n        PYTHON requirements.txt\n",
         ONE.replace("[a]", "pyproject.toml")
     ));
     bench.flowrun(&["lock"]).ok().says("say (p): environment say-p");

@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(odd(root.path()).expect("read"), []);
         fs::write(site.join("x,y.py"), "hellO").expect("write");
         let found = Odd { package: "a_b 1.0".into(), name: "a_b".into(), file: "x,y.py".into() };
-        assert_eq!(odd(root.path()).expect("read"), [found.clone()]);
+        assert_eq!(odd(root.path()).expect("read"), std::slice::from_ref(&found));
         fs::remove_file(site.join("x,y.py")).expect("remove");
         assert_eq!(odd(root.path()).expect("read"), [found]);
     }
