@@ -41,6 +41,8 @@ fn the_schemas_are_generated_from_the_types() {
     is_generated("schemas/pipeline.schema.json", &said.stdout);
     let said = support::Bed::new("").flowrun(&["schema", "--plugin"]).ok();
     is_generated("schemas/plugin.schema.json", &said.stdout);
+    let said = support::Bed::new("").flowrun(&["schema", "--lock"]).ok();
+    is_generated("schemas/lock.schema.json", &said.stdout);
 }
 
 #[test]

@@ -40,7 +40,8 @@ pub(crate) fn flowrun(folder: &Path, cache: &Path, more: &[&str]) -> Cost {
         .args(more)
         .current_dir(folder)
         .env("FLOWRUN_CACHE", cache)
-        .env_remove("FLOWRUN_HOME");
+        .env_remove("FLOWRUN_HOME")
+        .env_remove("CI");
     run(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said))
 }
 

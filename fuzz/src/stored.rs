@@ -29,6 +29,8 @@ pub fn reads(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes)
         && let Ok(pins) = Pins::parse(text)
     {
+        // What only the first format says is not written.
+        let pins = Pins { old: Vec::new(), ..pins };
         assert_eq!(Pins::parse(&pins.to_text()), Ok(pins), "a lock changes on its way");
     }
 }

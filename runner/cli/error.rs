@@ -6,6 +6,8 @@ use std::io;
 use std::path::PathBuf;
 
 use flowrun_core::outcome::{Failure, FailureKind};
+use flowrun_engine::lockfile::LockError;
+use flowrun_engine::locking::LockingError;
 use flowrun_engine::project::OpenError;
 use flowrun_engine::run::RunError;
 use flowrun_engine::store::StoreError;
@@ -34,6 +36,9 @@ pub(crate) enum Error {
     /// The run could not be made.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// The lock cannot be used.
+    #[error(transparent)]
+    Lock(LockError),
     /// A file or folder could not be used.
     #[error("cannot {act} `{}`: {source}", path.display())]
     Io {
@@ -95,7 +100,8 @@ impl Error {
             Self::Gone => Exit::Ok,
             Self::Usage { .. } | Self::Params(_) => Exit::Usage,
             Self::Open(OpenError::NotFound { .. } | OpenError::Findings { .. }) => Exit::Usage,
-            Self::Open(OpenError::Lock(_)) => Exit::Environment,
+            Self::Open(OpenError::Lock(error)) | Self::Lock(error) => of_lock(error),
+            Self::Open(OpenError::Unlocked { .. }) => Exit::Drift,
             Self::Open(OpenError::Plugin { failure, .. }) | Self::Failed(failure) => of_failure(failure.kind),
             Self::Open(OpenError::Io { source, .. }) | Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::IsADirectory => Exit::Usage,
@@ -110,7 +116,9 @@ impl Error {
         match self {
             Self::Usage { hint, .. } => hint.clone(),
             Self::Run(error) => error.hint(),
-            Self::Open(OpenError::Plugin { failure, .. }) | Self::Failed(failure) => failure.hint.clone(),
+            Self::Open(OpenError::Plugin { failure, .. } | OpenError::Unlocked { failure, .. })
+            | Self::Failed(failure) => failure.hint.clone(),
+            Self::Open(OpenError::Lock(error)) | Self::Lock(error) => error.hint().map(str::to_owned),
             Self::Store(error) => error.hint().map(str::to_owned),
             _ => None,
         }
@@ -145,7 +153,27 @@ fn of_run(error: &RunError) -> Exit {
     match error {
         RunError::Resume(_) | RunError::UnknownStep { .. } | RunError::Unknown { .. } => Exit::Usage,
         RunError::Prepare(failure) => of_failure(failure.kind),
-        RunError::Store(_) | RunError::Lock(_) => Exit::Environment,
+        RunError::Drift(_) => Exit::Drift,
+        RunError::Lock(error) => of_lock(error),
+        RunError::Store(_) => Exit::Environment,
+    }
+}
+
+/// A lock is a file of the project, as the pipeline is.
+fn of_lock(error: &LockError) -> Exit {
+    match error {
+        LockError::Unreadable { .. } => Exit::Usage,
+        LockError::Io { .. } => Exit::Environment,
+    }
+}
+
+impl From<LockingError> for Error {
+    fn from(error: LockingError) -> Self {
+        match error {
+            LockingError::Open(error) => Self::Open(error),
+            LockingError::Lock(error) => Self::Lock(error),
+            LockingError::Failed(failure) => Self::Failed(failure),
+        }
     }
 }
 

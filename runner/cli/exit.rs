@@ -34,6 +34,7 @@ exits! {
     Usage 2 "the command line or the pipeline file is not valid; nothing ran",
     Environment 3 "the environment's fault: disk, network, memory, a tool that is missing",
     Timeout 4 "a step ran past its timeout",
+    Drift 5 "the lock does not hold what the pipeline asks for: `run --locked` ran nothing, `lock --check` wrote nothing",
     Bug 70 "a bug of flowrun's",
     Interrupted 130 "interrupted: Ctrl-C or a signal to stop",
 }
@@ -69,7 +70,7 @@ mod tests {
     #[test]
     fn codes_are_fixed_and_differ() {
         let codes: Vec<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
-        assert_eq!(codes, [0, 1, 2, 3, 4, 70, 130]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 70, 130]);
         assert_eq!(table().lines().count(), codes.len());
     }
 

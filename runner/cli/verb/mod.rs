@@ -9,6 +9,7 @@ mod gc;
 mod get;
 mod graph;
 mod init;
+mod lock;
 mod logs;
 mod pipeline;
 mod plan;
@@ -44,6 +45,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Run(run::Run),
+    Lock(lock::Lock),
     Check(check::Check),
     Plan(plan::Plan),
     Explain(explain::Explain),
@@ -66,6 +68,7 @@ impl Verb {
     pub(crate) fn exec(self) -> Result<Exit, Error> {
         match self {
             Self::Run(verb) => verb.exec(),
+            Self::Lock(verb) => verb.exec(),
             Self::Check(verb) => verb.exec(),
             Self::Plan(verb) => verb.exec(),
             Self::Explain(verb) => verb.exec(),

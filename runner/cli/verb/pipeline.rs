@@ -55,6 +55,11 @@ impl PipelineArgs {
         Ok(Project::open(self.file.as_deref(), self.profile.as_deref())?)
     }
 
+    /// The same, where nothing is used that the lock does not hold.
+    pub(crate) fn open_locked(&self) -> Result<Project, Error> {
+        Ok(Project::open_locked(self.file.as_deref(), self.profile.as_deref())?)
+    }
+
     /// Every param's value.
     pub(crate) fn params(&self, project: &Project) -> Result<Map<String, Json>, Error> {
         let sets = self.sets()?;

@@ -27,6 +27,9 @@ pub(crate) struct Plan {
     /// Write the events as one JSON object a line
     #[arg(long)]
     json: bool,
+    /// Of a run that uses nothing that the lock does not hold.
+    #[arg(skip)]
+    locked: bool,
 }
 
 /// The most lines of detail below a step; `explain` shows all.
@@ -54,16 +57,17 @@ impl Report for Listener {
 
 impl Plan {
     /// The plan of a `run --dry-run`.
-    pub(crate) fn new(pipeline: PipelineArgs, steps: StepArgs, json: bool) -> Self {
-        Self { pipeline, steps, json }
+    pub(crate) fn new(pipeline: PipelineArgs, steps: StepArgs, json: bool, locked: bool) -> Self {
+        Self { pipeline, steps, json, locked }
     }
 
     /// Shows it.
     pub(crate) fn exec(self) -> Result<Exit, Error> {
-        let project = self.pipeline.open()?;
+        let project = if self.locked { self.pipeline.open_locked()? } else { self.pipeline.open()? };
         let params = self.pipeline.params(&project)?;
+        let locked = self.locked;
         let StepArgs { force, only, from } = self.steps;
-        let options = Options { params, force, only, from, dry_run: true, ..Options::default() };
+        let options = Options { params, force, only, from, dry_run: true, locked, ..Options::default() };
         let mut listener = Listener::default();
         super::runtime()?.block_on(run::run(&project, options, &mut listener, Stop::new()))?;
         if self.json {

@@ -31,6 +31,12 @@ pub(crate) struct Run {
     /// Only show what would run and why, as `flowrun plan` does
     #[arg(long, conflicts_with = "resume")]
     dry_run: bool,
+    /// Use nothing that the lock does not hold: drift is refused before anything runs. So where the variable CI is `true`
+    #[arg(long, overrides_with = "no_locked")]
+    locked: bool,
+    /// Complete the lock where it does not hold something, also where the variable CI is `true`
+    #[arg(long, overrides_with = "locked")]
+    no_locked: bool,
     /// Write every event as one JSON object a line to standard output
     #[arg(long)]
     json: bool,
@@ -40,10 +46,11 @@ impl Run {
     /// Runs it.
     pub(crate) fn exec(mut self) -> Result<Exit, Error> {
         self.give_back_file();
+        let locked = self.is_locked(std::env::var_os("CI"));
         if self.dry_run {
-            return super::plan::Plan::new(self.pipeline, self.steps, self.json).exec();
+            return super::plan::Plan::new(self.pipeline, self.steps, self.json, locked).exec();
         }
-        let project = self.pipeline.open()?;
+        let project = if locked { self.pipeline.open_locked()? } else { self.pipeline.open()? };
         let params = match self.resume {
             Some(_) => serde_json::Map::new(),
             None => self.pipeline.params(&project)?,
@@ -58,10 +65,12 @@ impl Run {
             from: self.steps.from,
             resume: self.resume,
             dry_run: false,
+            locked,
         };
         let mut again = vec!["flowrun".to_owned(), "run".to_owned()];
         again.extend(self.pipeline.words(&project));
         again.extend(only.iter().flat_map(|step| ["--only".to_owned(), step.clone()]));
+        again.extend(self.locked.then(|| "--locked".to_owned()));
         again.push("--resume".to_owned());
         let stopping = Stopping::default();
         let fans_out = project.program.pipeline.steps.values().any(is_fan_out);
@@ -81,6 +90,11 @@ impl Run {
             ran?;
         }
         Ok(reporter.close(&again))
+    }
+
+    /// Whether drift is refused. Services for continuous integration set `CI`.
+    fn is_locked(&self, ci: Option<std::ffi::OsString>) -> bool {
+        self.locked || !self.no_locked && ci.is_some_and(|ci| ci == "true")
     }
 
     /// `run --resume x.yaml` means the file: a run's id never looks like one.
@@ -140,6 +154,15 @@ mod tests {
         }
         let run = read(&["a.yaml", "--resume", "2026"]);
         assert_eq!(run.resume, Some(Some("2026".to_owned())));
+    }
+
+    #[test]
+    fn the_last_word_on_drift_counts() {
+        let ci = || Some("true".into());
+        let locked = |words: &[&str], ci| read(words).is_locked(ci);
+        assert!(!locked(&[], None) && locked(&[], ci()) && !locked(&[], Some("false".into())));
+        assert!(locked(&["--locked"], None) && !locked(&["--no-locked"], ci()));
+        assert!(locked(&["--no-locked", "--locked"], None) && !locked(&["--locked", "--no-locked"], None));
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! `flowrun schema`: the JSON Schemas of pipeline files and of plugin manifests.
+//! `flowrun schema`: the JSON Schemas of pipeline files, of plugin manifests and of locks.
 
 use clap::Args;
 use flowrun_core::lang::{manual, written};
 use flowrun_core::plugin::{self, editor};
+use flowrun_core::stored::lock;
 use flowrun_engine::manifest;
 
 use crate::error::Error;
@@ -18,6 +19,9 @@ pub(crate) struct Schema {
     /// Print the schema of plugin manifests, `plugin.yaml`, instead
     #[arg(long, conflicts_with = "markdown")]
     plugin: bool,
+    /// Print the schema of locks instead
+    #[arg(long, conflicts_with_all = ["markdown", "plugin"])]
+    lock: bool,
 }
 
 impl Schema {
@@ -25,6 +29,7 @@ impl Schema {
     pub(crate) fn exec(self) -> Result<Exit, Error> {
         match self {
             Self { markdown: true, .. } => output::text(&manual::reference())?,
+            Self { lock: true, .. } => output::json(&lock::schema())?,
             Self { plugin: true, .. } => output::json(&plugin::schema())?,
             _ => output::json(&with_builtins()?)?,
         }

@@ -9,6 +9,7 @@ pub mod expr;
 pub mod key;
 pub mod lang;
 pub mod outcome;
+pub mod pins;
 pub mod plan;
 pub mod plugin;
 pub mod schedule;

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use flowrun_core::digest::Digest;
+use flowrun_core::stored::lock::PluginPin;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -15,6 +16,8 @@ struct Entry {
     name: String,
     version: String,
     file: String,
+    sha256: String,
+    size: u64,
 }
 
 /// A plugin's component.
@@ -29,6 +32,7 @@ pub struct Component {
 struct Builtin {
     name: String,
     component: Component,
+    pin: PluginPin,
 }
 
 macro_rules! components {
@@ -49,11 +53,13 @@ static ALL: LazyLock<Vec<Builtin>> = LazyLock::new(|| {
 });
 
 impl Entry {
-    fn builtin(&self) -> Option<Builtin> {
+    fn builtin(self) -> Option<Builtin> {
         let (_, bytes) = FILES.iter().find(|(file, _)| *file == self.file)?;
         let major = self.version.split('.').next()?;
         let component = Component { bytes, digest: Digest::of(bytes) };
-        Some(Builtin { name: format!("{}@{major}", self.name), component })
+        let name = format!("{}@{major}", self.name);
+        let pin = PluginPin { name: self.name, version: self.version, sha256: self.sha256, size: self.size };
+        Some(Builtin { name, component, pin })
     }
 }
 
@@ -65,6 +71,11 @@ pub fn names() -> Vec<String> {
 /// The component of one.
 pub fn find(name: &str) -> Option<Component> {
     ALL.iter().find(|builtin| builtin.name == name).map(|builtin| builtin.component)
+}
+
+/// What a lock says of one.
+pub fn pin(name: &str) -> Option<PluginPin> {
+    ALL.iter().find(|builtin| builtin.name == name).map(|builtin| builtin.pin.clone())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ pub mod craft;
 mod diff;
 pub mod fetch;
 pub mod lockfile;
+pub mod locking;
 pub mod manifest;
 pub mod onnx;
 pub mod process;

@@ -16,6 +16,7 @@ use flowrun_core::stored::lock::PluginPin;
 
 use crate::fetch::Cache;
 use crate::lockfile::{LockError, Lockfile};
+use crate::locking::Upgrade;
 use crate::registry::{self, Ready, SCHEME};
 use crate::{builtin, manifest, wasm};
 
@@ -68,6 +69,16 @@ pub enum OpenError {
         /// Why not.
         failure: Failure,
     },
+    /// A plugin of a registry is not in the lock, and nothing else may be used.
+    #[error("{shown}, step `{step}`: {}", failure.message)]
+    Unlocked {
+        /// The file as a person reads it.
+        shown: String,
+        /// A step that uses it.
+        step: String,
+        /// Why not.
+        failure: Failure,
+    },
     /// It breaks rules.
     #[error("{} problems in {shown}", findings.len())]
     Findings {
@@ -80,6 +91,20 @@ pub enum OpenError {
     },
 }
 
+/// What to do where a lock does not hold what a pipeline asks for.
+pub const REMEDY: &str = "run `flowrun lock`, look at what changes, and commit the lock";
+
+/// How pins of plugins of registries are taken: those to be upgraded are not believed; with `true` there must be one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PluginPins(Upgrade, bool);
+
+impl PluginPins {
+    /// All but those to be upgraded.
+    pub(crate) fn except(upgrade: &Upgrade) -> Self {
+        Self(upgrade.clone(), false)
+    }
+}
+
 /// The largest pipeline file that is read: far more than people write, and little enough to parse at once.
 const LARGEST_FILE: u64 = 8 << 20;
 
@@ -90,6 +115,19 @@ impl Project {
     /// # Errors
     /// When there is none, or it cannot be read, or a plugin cannot be brought, or it breaks rules: then with all of them.
     pub fn open(file: Option<&Path>, profile: Option<&str>) -> Result<Self, OpenError> {
+        Self::open_with(file, profile, &PluginPins::default())
+    }
+
+    /// The same, where nothing is brought that the lock does not hold.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and when a plugin of a registry is not in the lock.
+    pub fn open_locked(file: Option<&Path>, profile: Option<&str>) -> Result<Self, OpenError> {
+        Self::open_with(file, profile, &PluginPins(Upgrade::None, true))
+    }
+
+    /// The same, with some pins of its lock not believed.
+    pub(crate) fn open_with(file: Option<&Path>, profile: Option<&str>, pins: &PluginPins) -> Result<Self, OpenError> {
         let given = match file {
             Some(file) => file.to_owned(),
             None => only_pipeline()?,
@@ -103,7 +141,7 @@ impl Project {
         let root = Self::root_of(&file);
         let shown = given.display().to_string();
         let folder = file.parent().unwrap_or(&root).to_owned();
-        let registry = of_registries(&file, &shown, &text, profile)?;
+        let registry = of_registries(&file, &shown, &text, profile, pins)?;
         let around = Around { root: root.clone(), folder, registry };
         match lang::load(&text, profile, &around) {
             Ok(program) => {
@@ -140,12 +178,21 @@ fn of_registries(
     shown: &str,
     text: &str,
     profile: Option<&str>,
+    pins: &PluginPins,
 ) -> Result<BTreeMap<String, Ready>, OpenError> {
     let wanted = uses::of_steps(text, profile);
     let Some((first, _)) = wanted.first() else { return Ok(BTreeMap::new()) };
     let missing = |step: String, failure| OpenError::Plugin { shown: shown.to_owned(), step, failure };
     let cache = Cache::of_user().map_err(|failure| missing(first.clone(), failure))?;
-    let ready = registry::ready(&cache, &Lockfile::of(file)?, &wanted);
+    let mut locked = Lockfile::of(file)?.pins.plugins;
+    locked.retain(|uses, pin| !pins.0.asks_for(uses) && !pins.0.asks_for(&pin.name));
+    if pins.1
+        && let Some((step, uses)) = wanted.iter().find(|(_, uses)| !locked.contains_key(uses))
+    {
+        let failure = crate::fetch::refused(format!("the plugin `{uses}` is not in the lock"));
+        return Err(OpenError::Unlocked { shown: shown.to_owned(), step: step.clone(), failure: failure.hint(REMEDY) });
+    }
+    let ready = registry::ready(&cache, &locked, &wanted);
     ready.map_err(|found| missing(found.step, found.failure))
 }
 
@@ -195,6 +242,18 @@ impl World for Around {
             Ok(real) if real.starts_with(&self.root) => Some(true),
             Ok(_) => None,
             Err(_) => Some(false),
+        }
+    }
+
+    fn read(&self, path: &str) -> Result<String, String> {
+        let path = self.folder.join(path);
+        match std::fs::metadata(&path) {
+            Ok(found) if !found.is_file() => Err("it is no file".to_owned()),
+            Ok(found) if found.len() > LARGEST_FILE => {
+                Err("it is larger than a list of packages may be (8 MiB)".to_owned())
+            }
+            Ok(_) => std::fs::read_to_string(&path).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
         }
     }
 

@@ -24,6 +24,13 @@ use crate::plugin::Described;
 pub trait World {
     /// Whether a path, relative to the pipeline file, exists; `None` when it leads out of the project.
     fn exists(&self, path: &str) -> Option<bool>;
+    /// The text of a file that is there, by its path relative to the pipeline file.
+    ///
+    /// # Errors
+    /// Why it cannot be read; everywhere where there are no files.
+    fn read(&self, _path: &str) -> Result<String, String> {
+        Err("there are no files here".to_owned())
+    }
     /// Names of the plugins that come with flowrun: `flowrun/boxes-check@1`.
     fn plugins(&self) -> Vec<String>;
     /// What a plugin says of itself, by what `uses` names it; `None` where it says nothing, or is not at hand.

@@ -1,7 +1,7 @@
 //! The pipeline file: from text to a checked [`Program`], or to everything that is wrong with it.
 //!
 //! ```text
-//! text ─ yaml::read ─► tree with spans ─ overlay profile, defaults ─► shape::prune ─► written types ─ check ─► Program
+//! text ─ yaml::read ─► tree with spans ─ requirements, profile, defaults ─► shape::prune ─► written types ─ check ─► Program
 //!            │                                                          │                            │
 //!            └──────────────── findings, each with its bytes ───────────┴────────────────────────────┘
 //! ```
@@ -14,6 +14,7 @@ pub mod manual;
 mod names;
 pub mod params;
 pub mod reference;
+mod requirements;
 pub(crate) mod shape;
 pub mod units;
 pub mod uses;
@@ -65,6 +66,7 @@ static SCHEMA: LazyLock<serde_json::Value> = LazyLock::new(written::schema);
 pub fn load(text: &str, profile: Option<&str>, world: &dyn World) -> Result<Program, Vec<Finding>> {
     let (mut node, mut findings) = yaml::read(text).map_err(|finding| vec![*finding])?;
     let written_steps = step_ids(&node);
+    requirements::bring_in(&mut node, world, &mut findings);
     if let Some(name) = profile {
         findings.extend(unknown_profile(&node, name));
         lay_profile(&mut node, name);

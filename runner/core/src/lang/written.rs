@@ -28,6 +28,9 @@ pub struct Pipeline {
     /// Data from outside: files and folders of the project, downloads, wheels. Each is known by its digest.
     #[serde(default)]
     pub sources: IndexMap<String, Source>,
+    /// The machines that `flowrun lock` pins Python packages and ONNX Runtime for: `linux-x86_64` and the one it runs on, where none are named.
+    #[serde(default)]
+    pub platforms: Vec<PlatformName>,
     /// What every step gets where it does not say otherwise; maps are joined key by key.
     #[serde(default)]
     pub defaults: Defaults,
@@ -101,6 +104,35 @@ pub struct Source {
     /// What it is, for people.
     #[serde(default)]
     pub help: Option<String>,
+}
+
+/// A machine that steps run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+pub enum PlatformName {
+    /// Linux on 64-bit Intel and AMD, with glibc 2.28 or newer.
+    #[serde(rename = "linux-x86_64")]
+    LinuxX86,
+    /// Linux on 64-bit ARM, with glibc 2.28 or newer.
+    #[serde(rename = "linux-aarch64")]
+    LinuxArm,
+    /// macOS 14 or newer on Intel.
+    #[serde(rename = "macos-x86_64")]
+    MacosX86,
+    /// macOS 14 or newer on Apple silicon.
+    #[serde(rename = "macos-aarch64")]
+    MacosArm,
+}
+
+impl PlatformName {
+    /// Its name, as it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LinuxX86 => "linux-x86_64",
+            Self::LinuxArm => "linux-aarch64",
+            Self::MacosX86 => "macos-x86_64",
+            Self::MacosArm => "macos-aarch64",
+        }
+    }
 }
 
 /// What every step gets where it does not say otherwise.
@@ -295,8 +327,9 @@ pub struct Secret {
 pub struct Python {
     /// The interpreter's version: `3.11`.
     pub version: String,
-    /// Packages, as in a requirements file: `numpy==2.3.5`. What they need is locked with them, by hash.
+    /// Packages, as in a requirements file: `numpy==2.3.5`. Or such a file beside the pipeline: `requirements.txt`, `pyproject.toml` for its dependencies, `pylock.toml`. What they need is locked with them, by hash.
     #[serde(default)]
+    #[schemars(schema_with = "list_or_file")]
     pub requirements: Vec<String>,
     /// Packages that may be built from source, since they have no wheel.
     #[serde(default)]
@@ -485,6 +518,11 @@ pub enum Resize {
     Stretch,
     /// Scaled as a whole, the rest filled.
     Letterbox,
+}
+
+/// A file is brought in before the list is decoded.
+fn list_or_file(_: &mut schemars::SchemaGenerator) -> Schema {
+    schemars::json_schema!({"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]})
 }
 
 fn allow_templates(schema: &mut Schema) {

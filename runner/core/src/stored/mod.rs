@@ -6,7 +6,7 @@
 //! | digests of workspace files | [`memo`] | in its first line | the same: an empty memory |
 //! | a folder's listing | [`Tree`](crate::artifact::Tree) | in its first line | it is stored under its digest; only exactly what is written is read |
 //! | a run's events | [`record`] | `format` in the first event | that line is skipped |
-//! | a pipeline's lock | [`lock`] | `flowrun_lock` | an error that names the file: people commit it, and merge it by hand |
+//! | a pipeline's lock | [`lock`] | `flowrun-lock` | an error that names the file and the line: people commit it, and merge it by hand |
 //!
 //! **Two versions.** Whole stores of another layout lie in another folder and do not meet. Inside one:
 //!

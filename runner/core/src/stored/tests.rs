@@ -7,7 +7,6 @@ use proptest::prelude::*;
 use serde_json::{Map, json};
 
 use super::entry::{BadEntry, Sandbox, StoredEntry, StoredOutput};
-use super::lock::{BadLock, Pins};
 use super::memo::{Known, Stat};
 use super::{memo, record};
 use crate::artifact::{Artifact, Mode, Tree};
@@ -135,12 +134,4 @@ fn a_record_is_read_as_far_as_it_is_known() {
     let events: Vec<_> = record::lines(lines).map(record::event).collect();
     assert_eq!(events.len(), 2, "what was cut off is no line");
     assert!(events[0].is_some() && events[1].is_none(), "a kind that is not known is no event");
-}
-
-#[test]
-fn a_lock_survives_its_text_and_a_later_one_is_refused() {
-    let pins = Pins::default();
-    assert_eq!(Pins::parse(&pins.to_text()), Ok(pins));
-    assert_eq!(Pins::parse("{\"flowrun_lock\": 2, \"wheels\": 7}"), Err(BadLock::Newer(2)));
-    assert!(matches!(Pins::parse("{"), Err(BadLock::Damaged(_))));
 }

@@ -25,7 +25,6 @@ mod url;
 mod wheel;
 
 pub use cache::{Cache, Lock};
-pub use flowrun_core::stored::lock::WheelPin;
 pub use member::unzip_member;
 pub use platform::{Arch, Os, Platform};
 pub use tools::{ONNXRUNTIME, UV, onnxruntime, uv};
@@ -38,6 +37,20 @@ pub(crate) use redact::redact;
 pub(crate) use wheel::checked_name;
 
 use flowrun_core::outcome::{Failure, FailureKind};
+use serde::{Deserialize, Serialize};
+
+/// A wheel that was found once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WheelPin {
+    /// The package, in its normal form: small letters and `-`.
+    pub name: String,
+    /// Its exact version.
+    pub version: String,
+    /// The wheel's file name.
+    pub file: String,
+    /// The wheel's sha256, 64 hexadecimal digits.
+    pub sha256: String,
+}
 
 /// The machine or the network failed.
 pub(crate) fn infrastructure(text: impl Into<String>) -> Failure {

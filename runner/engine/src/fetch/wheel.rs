@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use flowrun_core::outcome::Failure;
+use flowrun_core::stored::lock::FilePin;
 
 use super::cache::{read_json, sha256_of, write_json};
 use super::{Cache, Platform, WheelPin, infrastructure, is_file_name, is_sha256, pip, refused};
@@ -51,6 +52,14 @@ pub async fn wheel(
     Ok((path, pin))
 }
 
+impl WheelPin {
+    /// The pin of `name==version` whose file a lock names.
+    pub(crate) fn of(name: &str, version: &str, file: &FilePin) -> Result<Self, Failure> {
+        let name = checked_name(name)?;
+        Ok(Self { name, version: version.to_owned(), file: file.file.clone(), sha256: file.sha256.clone() })
+    }
+}
+
 /// The one wheel in `folder`.
 fn pin_of(folder: &Path, name: String, version: &str) -> Result<(PathBuf, WheelPin), Failure> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -60,9 +69,8 @@ fn pin_of(folder: &Path, name: String, version: &str) -> Result<(PathBuf, WheelP
     };
     let read = |error| infrastructure(format!("cannot read `{}`: {error}", path.display()));
     let sha256 = sha256_of(&path).map_err(read)?;
-    let size = fs::metadata(&path).map_err(read)?.len();
     let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let pin = WheelPin { name, version: version.to_owned(), file, sha256, size };
+    let pin = WheelPin { name, version: version.to_owned(), file, sha256 };
     check_pin(&pin, &pin.name, version)?;
     Ok((path, pin))
 }

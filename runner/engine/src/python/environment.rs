@@ -11,7 +11,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::requirement::is_locked;
 use super::uv::{Said, Uv, failure};
-use super::{Interpreter, PythonLock, check_version, interpreter};
+use super::{Interpreter, PythonLock, check_version, intact, interpreter};
 use crate::fetch::{Cache, Platform, checked_name, refused, write_json};
 
 /// The file that says that an environment is whole.
@@ -129,13 +129,53 @@ async fn build(cache: &Cache, lock: &PythonLock, environment: &Environment, say:
             .to_vec();
     args.extend([environment.python.as_os_str().to_owned(), list.into()]);
     args.extend(lock.no_binary.iter().map(|name| format!("--no-binary={name}").into()));
+    args.extend(uv.index_args());
+    sync(&uv, &args, &what, say).await?;
+    mended(cache, &uv, args, environment, &what, say).await
+}
+
+async fn sync(uv: &Uv, args: &[OsString], what: &str, say: &Sender<Say>) -> Result<(), Failure> {
     // All of it may be in the cache, and then the index need not be asked: seconds less, and no network.
-    let mut offline = args.clone();
+    let mut offline = args.to_vec();
     offline.push("--offline".into());
     if uv.run(&offline, "", None).await?.well {
         return Ok(());
     }
-    well(&what, uv.run(&args, "", Some(say)).await?)
+    well(what, uv.run(args, "", Some(say)).await?)
+}
+
+/// Packages that are not what was packed are brought again. One that still is not lists its own files wrongly, and it is what was locked.
+async fn mended(
+    cache: &Cache,
+    uv: &Uv,
+    args: Vec<OsString>,
+    environment: &Environment,
+    what: &str,
+    say: &Sender<Say>,
+) -> Result<(), Failure> {
+    let odd = odd(cache, environment).await?;
+    if odd.is_empty() {
+        return Ok(());
+    }
+    let told: Vec<String> = odd.iter().map(|odd| format!("`{}` of {}", odd.file, odd.package)).collect();
+    let told = format!("{} in uv's cache is not what was packed", told.join(", "));
+    let _ = say.send(Say::log(format!("{told}: it is brought again"))).await;
+    let mut clean: Vec<OsString> = ["cache", "clean", "--quiet"].map(Into::into).to_vec();
+    clean.extend(odd.iter().map(|odd| odd.name.clone().into()));
+    well(what, uv.run(&clean, "", None).await?)?;
+    let mut again = args;
+    again.extend(odd.iter().map(|odd| format!("--reinstall-package={}", odd.name).into()));
+    sync(uv, &again, what, say).await.map_err(|failure| {
+        let Failure { kind, message, hint } = failure;
+        Failure { kind, message: format!("{told}, and it cannot be brought again: {message}"), hint }
+    })
+}
+
+async fn odd(cache: &Cache, environment: &Environment) -> Result<Vec<intact::Odd>, Failure> {
+    let root = environment.root.clone();
+    let looked = tokio::task::spawn_blocking(move || intact::odd(&root)).await;
+    let looked = looked.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    looked.map_err(|error| cache.trouble(&error))
 }
 
 fn well(what: &str, said: Said) -> Result<(), Failure> {

@@ -35,6 +35,11 @@ pub struct Interpreter {
 }
 
 impl Interpreter {
+    /// What it is, without what it was built for: `cpython 3.11.7`.
+    pub fn kind(&self) -> String {
+        format!("{} {}", self.implementation, self.version)
+    }
+
     /// What of it a result may depend on, whatever machine it is on: `cpython 3.11.7 linux-x86_64`.
     pub fn identity(&self) -> String {
         format!("{} {} {}", self.implementation, self.version, self.platform)

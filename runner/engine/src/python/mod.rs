@@ -1,9 +1,9 @@
 //! Python environments that are the same everywhere they are made: locked to the hash of every wheel, built by uv, shared.
 //!
 //! ```text
-//! PythonSpec ── lock() ──► PythonLock ── environment() ──► Environment
-//! as written     uv pip compile   in the lockfile,   uv venv, uv pip sync   a folder with bin/python
-//!                (index, once)    a platform each    (cache, once)
+//! PythonWish ── resolve() ──► packages ── PythonLock ── environment() ──► Environment
+//! as written    uv pip compile    in the lock,           uv venv, uv pip sync   a folder with bin/python
+//!               (index, once)     a platform each        (cache, once)
 //! ```
 //!
 //! An environment's folder is named by the digest of its lock and its interpreter, so steps and pipelines that agree share it, and
@@ -19,25 +19,56 @@
 //! Knows nothing of steps, lockfiles or keys.
 
 mod environment;
+mod intact;
 mod interpreter;
-mod lock;
 mod requirement;
+mod resolve;
 mod settings;
+mod tags;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may")]
 mod tests;
+mod unfit;
 mod uv;
 
 use flowrun_core::digest::Digest;
 use flowrun_core::outcome::Failure;
+use flowrun_core::stored::lock::{PackagePin, PythonWish};
 use serde::{Deserialize, Serialize};
 
-use crate::fetch::{checked_name, refused};
+use crate::fetch::{Platform, checked_name, refused};
 
 pub use environment::{Environment, environment};
-pub use flowrun_core::stored::lock::PythonLock;
 pub use interpreter::{Interpreter, interpreter};
-pub use lock::lock;
+pub use resolve::lock;
+
+pub(crate) use resolve::{Question, resolve};
+
+/// A Python environment for one platform: every package by version and hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PythonLock {
+    /// Which Python: `3.11`, or `3.11.7`.
+    pub python: String,
+    /// The platform it holds for, such as `linux-x86_64`.
+    pub platform: String,
+    /// One line a package: `NAME==VERSION --hash=sha256:…`, sorted.
+    pub requirements_txt: Vec<String>,
+    /// The packages that are built from source.
+    #[serde(default)]
+    pub no_binary: Vec<String>,
+}
+
+impl PythonLock {
+    /// Of these packages.
+    pub fn of(python: &str, platform: Platform, packages: &[PackagePin], no_binary: &[String]) -> Self {
+        Self {
+            python: python.to_owned(),
+            platform: platform.to_string(),
+            requirements_txt: packages.iter().map(PackagePin::line).collect(),
+            no_binary: no_binary.to_vec(),
+        }
+    }
+}
 
 /// The Python a step asks for, as written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,13 +89,13 @@ impl PythonSpec {
         // Vectors and strings alone: there is nothing in it that could fail to become JSON.
         Digest::of(&serde_json::to_vec(&("python 1", self)).unwrap_or_default())
     }
+}
 
-    /// Whether it asks for something that can be looked for.
-    pub fn check(&self) -> Result<(), Failure> {
-        check_version(&self.version)?;
-        self.requirements.iter().try_for_each(|requirement| requirement::check(requirement))?;
-        self.no_binary.iter().try_for_each(|name| checked_name(name).map(drop))
-    }
+/// Whether it asks for something that can be looked for.
+fn check(wish: &PythonWish) -> Result<(), Failure> {
+    check_version(&wish.python)?;
+    wish.requirements.iter().try_for_each(|requirement| requirement::check(requirement))?;
+    wish.no_binary.iter().try_for_each(|name| checked_name(name).map(drop))
 }
 
 /// `3.11` or `3.11.7`.

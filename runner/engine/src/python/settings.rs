@@ -52,6 +52,14 @@ const SAME: &[&str] = &[
 /// Passed on by their beginning.
 const FAMILIES: [&str; 3] = ["UV_INDEX_", "UV_HTTP_", "UV_CONCURRENT_"];
 
+/// Says that no index is asked, to flowrun: uv takes an option for it.
+pub(super) const NO_INDEX: &str = "UV_NO_INDEX";
+
+/// Whether a variable is switched on.
+pub(super) fn is_true(value: &str) -> bool {
+    matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on")
+}
+
 /// pip's settings by the names its files give them, and the variables that say the same.
 pub(super) const PIP: [(&str, &str); 6] = [
     ("global.index-url", "PIP_INDEX_URL"),
@@ -94,9 +102,8 @@ pub(super) fn environment(
     // uv fails where a folder does not exist, pip does not care.
     let links = words("PIP_FIND_LINKS").filter(|link| link.contains("://") || exists(Path::new(link)));
     add(&["UV_FIND_LINKS"], "UV_FIND_LINKS", Some(links.collect::<Vec<_>>().join(",")));
-    let no_index = pip("PIP_NO_INDEX")
-        .is_some_and(|value| matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on"));
-    add(&["UV_NO_INDEX"], "UV_NO_INDEX", no_index.then(|| "1".to_owned()));
+    let no_index = pip("PIP_NO_INDEX").is_some_and(is_true);
+    add(&[NO_INDEX], NO_INDEX, no_index.then(|| "1".to_owned()));
     let certificates = pip("PIP_CERT").filter(|file| exists(Path::new(file)));
     add(&["SSL_CERT_FILE", "SSL_CERT_DIR"], "SSL_CERT_FILE", certificates.map(str::to_owned));
     add(&["UV_INSECURE_HOST"], "UV_INSECURE_HOST", Some(words("PIP_TRUSTED_HOST").collect::<Vec<_>>().join(" ")));

@@ -15,6 +15,8 @@ use super::settings;
 use crate::fetch::{self, Cache, infrastructure, redact, refused};
 use crate::process::Mask;
 
+/// The macOS that wheels are resolved for, and what is built is built for: the oldest that gets repairs, and what ONNX Runtime asks for.
+const MACOS: &str = "14.0";
 /// How much of uv's words is kept for the message of a failure.
 const WORDS: usize = 64 << 10;
 /// How much of them is shown.
@@ -60,6 +62,7 @@ impl Uv {
         env.insert("UV_PYTHON_DOWNLOADS".into(), "never".into());
         env.insert("UV_NO_PROGRESS".into(), "1".into());
         env.insert("NO_COLOR".into(), "1".into());
+        env.insert("MACOSX_DEPLOYMENT_TARGET".into(), MACOS.into());
         Ok(Self { program, env, mask, scratch: cache.scratch()? })
     }
 
@@ -73,12 +76,25 @@ impl Uv {
         self.env.get("PATH").map_or("", String::as_str)
     }
 
+    /// Options that this version of uv knows no variable for.
+    pub(super) fn index_args(&self) -> Vec<OsString> {
+        let is_set = self.env.get(settings::NO_INDEX).is_some_and(|value| settings::is_true(value));
+        is_set.then(|| "--no-index".into()).into_iter().collect()
+    }
+
     /// Writes a file for uv to read, and gives its path.
     pub(super) fn file(&self, name: &str, content: &str) -> Result<PathBuf, Failure> {
         let path = self.scratch.path().join(name);
         std::fs::write(&path, content)
             .map_err(|error| infrastructure(format!("cannot write `{}`: {error}", path.display())))?;
         Ok(path)
+    }
+
+    /// What uv wrote to such a file.
+    pub(super) fn read(&self, name: &str) -> Result<String, Failure> {
+        let path = self.scratch.path().join(name);
+        std::fs::read_to_string(&path)
+            .map_err(|error| infrastructure(format!("cannot read `{}`: {error}", path.display())))
     }
 
     /// Runs uv; what it tells of its work goes to `say`.
@@ -159,12 +175,6 @@ pub(super) fn failure(what: &str, stderr: &str) -> Failure {
         return refused(text)
             .hint("a package is not what was locked: find out why, and lock again only if that is meant");
     }
-    if let Some(package) = without_wheel(stderr) {
-        let hint = format!(
-            "`{package}` has no wheel that fits: take a version that has one, or let it be built with `no_binary: [{package}]`"
-        );
-        return refused(text).hint(hint);
-    }
     if is_network(stderr) {
         return infrastructure(text)
             .hint("is the network there? the index is what UV_DEFAULT_INDEX, PIP_INDEX_URL or pip.conf say");
@@ -196,12 +206,6 @@ fn shortened(stderr: &str) -> String {
     }
 }
 
-/// The package that has no wheel, where that is uv's complaint.
-fn without_wheel(stderr: &str) -> Option<&str> {
-    let (_, behind) = stderr.split_once("Wheels are required for `")?;
-    behind.split('`').next()
-}
-
 #[cfg(test)]
 mod tests {
     use flowrun_core::outcome::FailureKind;
@@ -210,15 +214,13 @@ mod tests {
 
     #[test]
     fn the_words_of_uv_become_failures() {
-        let promise = "warning: x\nerror: No solution found when resolving dependencies\n  cause: Because promise==2.3 has no usable \
-                       wheels.\n\nhint: Wheels are required for `promise` because building from source is disabled\n";
-        let found = failure("lock it", promise);
+        let none = "warning: x\nerror: No solution found when resolving dependencies\n  cause: Because a==1 depends on b.\n\nhint: y\n";
+        let found = failure("lock it", none);
         assert_eq!(found.kind, FailureKind::Step);
         assert_eq!(
             found.message,
-            "cannot lock it: No solution found when resolving dependencies: Because promise==2.3 has no usable wheels."
+            "cannot lock it: No solution found when resolving dependencies: Because a==1 depends on b."
         );
-        assert!(found.hint.is_some_and(|hint| hint.contains("no_binary: [promise]")));
         let network = "error: Request failed after 3 retries in 4.6s\n  cause: Failed to fetch: `x`\n";
         assert_eq!(failure("lock it", network).kind, FailureKind::Infrastructure);
         assert_eq!(failure("lock it", "").message, "cannot lock it: uv does not say why");

@@ -13,7 +13,6 @@ use flowrun_core::stored::lock::PluginPin;
 use super::pull::{Pulled, kept, pull};
 use super::reference::Reference;
 use crate::fetch::{Cache, infrastructure};
-use crate::lockfile::Lockfile;
 use crate::{manifest, wasm};
 
 /// A plugin that is at hand.
@@ -35,14 +34,14 @@ pub(crate) struct Missing {
 /// The plugins that `uses`, pairs of a step and a reference, name; by the reference. Blocks while one is brought.
 pub(crate) fn ready(
     cache: &Cache,
-    lock: &Lockfile,
+    locked: &BTreeMap<String, PluginPin>,
     uses: &[(String, String)],
 ) -> Result<BTreeMap<String, Ready>, Missing> {
     let mut all = BTreeMap::new();
     for (step, uses) in uses {
         let Ok(reference) = Reference::parse(uses) else { continue };
         if !all.contains_key(uses) {
-            let made = one(cache, &reference, lock.plugin(uses));
+            let made = one(cache, &reference, locked.get(uses));
             all.insert(uses.clone(), made.map_err(|failure| Missing { step: step.clone(), failure })?);
         }
     }

@@ -11,7 +11,7 @@ use flowrun_core::schedule::{NodeId, Scheduler};
 
 use super::driver::{Driver, Wishes};
 use super::session::Session;
-use super::{Options, Report, RunError, Stop, find_all, machine, prepare};
+use super::{Locking, Options, Report, RunError, Stop, find_all, machine, prepare};
 use crate::project::Project;
 use crate::store::{Store, StoredEntry};
 
@@ -89,7 +89,8 @@ pub async fn explain(project: &Project, options: Options, label: &str) -> Result
     let wanted = find_all(&plan, &[id_of(label).to_owned()])?;
     let mut witness = Witness { step: label.to_owned(), ..Witness::default() };
     let store = Store::open(&project.root)?;
-    let (session, _) = prepare(project, options.params, store, &plan, true, &mut witness).await?;
+    let (session, _) =
+        prepare(project, options.params, store, &plan, Locking::Completed { written: false }, &mut witness).await?;
     let session = Arc::new(session);
     let mut driver = survey(session.clone(), &plan, &plan.with_ancestors(&wanted), &mut witness).await;
     let found = driver.found(label);

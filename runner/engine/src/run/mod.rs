@@ -10,6 +10,7 @@ mod execute;
 mod explain;
 mod look;
 mod plugin;
+mod prepare;
 mod publish;
 mod refused;
 mod resume;
@@ -40,12 +41,12 @@ pub use resume::Refusal;
 pub use stop::Stop;
 pub use verify::{OutputDiffers, Place, Told, Verdict, Verification, Verified, verify};
 
-use crate::fetch::{Cache, Platform};
-use crate::lockfile::{LockError, Lockfile};
+use crate::lockfile::LockError;
 use crate::process;
-use crate::project::Project;
+use crate::project::{Project, REMEDY};
 use crate::store::{RunRecord, Store, StoreError};
 use driver::{Driver, Wishes};
+use prepare::{Locking, prepare};
 use resume::Resumed;
 use session::Session;
 
@@ -68,6 +69,8 @@ pub struct Options {
     pub resume: Option<Option<String>>,
     /// Only tell what would run, and why.
     pub dry_run: bool,
+    /// Nothing is used that the lock does not hold.
+    pub locked: bool,
 }
 
 /// Hears what happens.
@@ -105,6 +108,9 @@ pub enum RunError {
     /// Something that must be pinned could not be found out.
     #[error("{}", .0.message)]
     Prepare(Failure),
+    /// The lock does not hold what the pipeline asks for, and nothing else may be used.
+    #[error("{}", .0.join("\n"))]
+    Drift(Vec<String>),
     /// The run cannot be taken up.
     #[error(transparent)]
     Resume(#[from] Refusal),
@@ -132,6 +138,8 @@ impl RunError {
         match self {
             Self::Store(error) => error.hint().map(str::to_owned),
             Self::Prepare(failure) => failure.hint.clone(),
+            Self::Lock(error) => error.hint().map(str::to_owned),
+            Self::Drift(_) => Some(REMEDY.to_owned()),
             Self::UnknownStep { hint, .. } => hint.clone(),
             Self::Resume(refusal) => Some(refusal.hint()),
             _ => None,
@@ -155,7 +163,8 @@ pub async fn run(project: &Project, options: Options, report: &mut dyn Report, s
     let (chosen, forced) = choose(&plan, &options)?;
     let resumed = options.resume.as_ref().map(|asked| Resumed::find(&store, project, asked.as_deref())).transpose()?;
     let params = resumed.as_ref().map_or(options.params, |resumed| resumed.params.clone());
-    let (session, notes) = prepare(project, params, store, &plan, options.dry_run, report).await?;
+    let lock = if options.locked { Locking::Held } else { Locking::Completed { written: !options.dry_run } };
+    let (session, notes) = prepare(project, params, store, &plan, lock, report).await?;
     let (id, record) = begin_record(&session.store, project, options.dry_run)?;
     let carried = match (&record, &resumed) {
         (Some(record), Some(resumed)) => record.carry(&resumed.lines()),
@@ -228,37 +237,6 @@ fn begin_record(store: &Store, project: &Project, dry_run: bool) -> Result<(Stri
             Err(error) => return Err(error.into()),
         }
     }
-}
-
-/// A session whose lock pins everything, and what was done for it.
-async fn prepare(
-    project: &Project,
-    params: Map<String, Json>,
-    store: Store,
-    plan: &Plan,
-    dry_run: bool,
-    report: &mut dyn Report,
-) -> Result<(Session, Vec<Event>), RunError> {
-    let cache = Cache::of_user().map_err(RunError::Prepare)?;
-    let platform = Platform::current().map_err(RunError::Prepare)?;
-    let mut lock = Lockfile::of(&project.file)?;
-    let mut notes = Vec::new();
-    let (say, mut said) = tokio::sync::mpsc::channel(256);
-    // Nobody reads the tools' own words here; what they come to is told as an event.
-    let listener = tokio::spawn(async move { while said.recv().await.is_some() {} });
-    let locked = session::complete_lock(&mut lock, plan, project, &cache, platform, &say, |what| {
-        let event = Event::Preparing { what };
-        report.event(&Stamped { at: now_ms(), event });
-    })
-    .await;
-    drop(say);
-    let _ = listener.await;
-    locked.map_err(RunError::Prepare)?;
-    let interpreters = session::interpreters(plan, &cache).await.map_err(RunError::Prepare)?;
-    if !dry_run && lock.save()? {
-        notes.push(Event::Preparing { what: format!("wrote {}", project.file.with_extension("lock").display()) });
-    }
-    Ok((Session::new(project.clone(), params, store, cache, platform, lock, interpreters), notes))
 }
 
 /// The steps that take part, where not all do, and those that run although their result is there.

@@ -9,19 +9,19 @@ use std::sync::{Mutex, OnceLock};
 use flowrun_core::artifact::Artifact;
 use flowrun_core::digest::Digest;
 use flowrun_core::expr::{self, Quote};
+use flowrun_core::lang::wheel_pin;
 use flowrun_core::lang::written::{Python, Source, Step};
-use flowrun_core::lang::{uses, wheel_pin};
 use flowrun_core::outcome::{Failure, FailureKind};
 use flowrun_core::plan::{self, Plan};
+use flowrun_core::stored::lock::{Pins, PythonWish};
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
 
 use super::look::{Origin, Sourced, bad_template, store_failure};
 use crate::builtin;
 use crate::fetch::{self, Cache, Platform, WheelPin};
-use crate::lockfile::Lockfile;
 use crate::project::Project;
-use crate::python::{self, PythonLock, PythonSpec};
+use crate::python::{self, Interpreter, PythonLock};
 use crate::registry;
 use crate::store::{Memo, Store};
 use crate::tools::{self, Toolbox};
@@ -44,14 +44,14 @@ pub(crate) struct Session {
     pub(crate) store: Store,
     pub(crate) cache: Cache,
     pub(crate) platform: Platform,
-    pub(crate) lock: Lockfile,
+    pub(crate) pins: Pins,
     pub(crate) toolbox: Toolbox,
     pub(crate) system: String,
     pub(crate) told: super::why::Told,
     memo: Memo,
     sources: Mutex<HashMap<String, Artifact>>,
     plugins: Mutex<HashMap<String, Plugin>>,
-    interpreters: HashMap<String, String>,
+    interpreters: HashMap<PythonWish, Interpreter>,
     pub(super) tool_words: Mutex<HashMap<Digest, BTreeSet<String>>>,
     pub(super) tool_folders: Mutex<HashMap<Digest, PathBuf>>,
     /// Threads for plugins; the engine itself is made on one of them.
@@ -66,8 +66,8 @@ impl Session {
         store: Store,
         cache: Cache,
         platform: Platform,
-        lock: Lockfile,
-        interpreters: HashMap<String, String>,
+        pins: Pins,
+        interpreters: HashMap<PythonWish, Interpreter>,
     ) -> Self {
         let memo = Memo::load(&store);
         Self {
@@ -76,7 +76,7 @@ impl Session {
             store,
             cache,
             platform,
-            lock,
+            pins,
             toolbox: Toolbox::of_user(),
             system: tools::system(),
             memo,
@@ -116,7 +116,7 @@ impl Session {
         let unknown = || Failure::new(FailureKind::Step, format!("no source `{name}`"));
         let source = self.project.program.pipeline.sources.get(name).ok_or_else(unknown)?;
         if let Some(pin) = &source.pypi {
-            let wheel = self.lock.wheel(pin, &self.platform.to_string());
+            let wheel = self.pins.wheel(pin, &self.platform.to_string());
             let wheel =
                 wheel.ok_or_else(|| Failure::new(FailureKind::Infrastructure, format!("`{pin}` is not locked yet")))?;
             return Ok(Sourced::Pinned { pin: format!("sha256:{}", wheel.sha256), file: wheel.file.clone() });
@@ -207,28 +207,32 @@ impl Session {
         })
     }
 
-    /// The lock of an environment; there since the run was made ready.
+    /// The lock of an environment; there since the run was made ready. It is for the very interpreter that was looked for then.
     pub(crate) fn python_lock(&self, python: &Python) -> Result<PythonLock, Failure> {
-        let spec = python_spec(python);
-        let lock = self.lock.python(&spec.digest().to_string(), &self.platform.to_string());
-        lock.cloned()
-            .ok_or_else(|| Failure::new(FailureKind::Infrastructure, "the Python environment is not locked yet"))
+        let wish = wish(python);
+        let unlocked = || Failure::new(FailureKind::Infrastructure, "the Python environment is not locked yet");
+        let (_, pin) = self.pins.environment(&wish).ok_or_else(unlocked)?;
+        let packages = pin.resolved.get(&self.platform.to_string()).ok_or_else(unlocked)?;
+        let version = &self.interpreter(python)?.version;
+        Ok(PythonLock::of(version, self.platform, packages, &wish.no_binary))
     }
 
-    /// The identity of the interpreter that a locked environment runs on; found out when the run was made ready.
-    pub(crate) fn interpreter(&self, lock: &PythonLock) -> Result<String, Failure> {
-        let known = self.interpreters.get(&lock.python).cloned();
-        known.ok_or_else(|| {
-            Failure::new(FailureKind::Infrastructure, format!("no Python {} was looked for", lock.python))
+    /// The interpreter that a locked environment runs on; found out when the run was made ready.
+    pub(crate) fn interpreter(&self, python: &Python) -> Result<&Interpreter, Failure> {
+        self.interpreters.get(&wish(python)).ok_or_else(|| {
+            Failure::new(FailureKind::Infrastructure, format!("no Python {} was looked for", python.version))
         })
     }
 
     /// The wheel of ONNX Runtime that a step runs with.
     pub(crate) fn runtime_pin(&self, step: &Step) -> Result<(String, WheelPin), Failure> {
         let pin = runtime_of(step);
-        let wheel = self.lock.wheel(&pin, &self.platform.to_string()).cloned();
-        let wheel =
-            wheel.ok_or_else(|| Failure::new(FailureKind::Infrastructure, format!("`{pin}` is not locked yet")))?;
+        let file = self.pins.wheel(&pin, &self.platform.to_string());
+        let file =
+            file.ok_or_else(|| Failure::new(FailureKind::Infrastructure, format!("`{pin}` is not locked yet")))?;
+        let (name, version) = wheel_pin(&pin)
+            .ok_or_else(|| Failure::new(FailureKind::Step, format!("`{pin}` is not an exact version")))?;
+        let wheel = fetch::WheelPin::of(name, version, file)?;
         Ok((pin, wheel))
     }
 
@@ -253,13 +257,12 @@ impl Session {
                 return fetch::url(&self.cache, url, Some(sha256), None, say).await.map(|fetched| fetched.path);
             }
             let wheel =
-                source.pypi.as_ref().and_then(|pin| Some((pin, self.lock.wheel(pin, &self.platform.to_string())?)));
+                source.pypi.as_ref().and_then(|pin| Some((pin, self.pins.wheel(pin, &self.platform.to_string())?)));
             if let Some((pin, wheel)) = wheel.filter(|(_, wheel)| wheel.sha256 == sha256)
                 && let Some((name, version)) = wheel_pin(pin)
             {
-                return fetch::wheel(&self.cache, name, version, self.platform, Some(wheel))
-                    .await
-                    .map(|(path, _)| path);
+                let pin = fetch::WheelPin::of(name, version, wheel)?;
+                return fetch::wheel(&self.cache, name, version, self.platform, Some(&pin)).await.map(|(path, _)| path);
             }
         }
         Err(Failure::new(FailureKind::Infrastructure, format!("nothing is pinned by {pin}")))
@@ -274,85 +277,37 @@ impl Session {
     }
 }
 
-/// Everything that steps of the plan need from outside and that the lock does not pin yet, is found out and pinned. Says what it does.
-pub(crate) async fn complete_lock(
-    lock: &mut Lockfile,
+/// The Pythons of this machine that steps run on, by what they ask for: the very ones of the lock, where those are here. Tells of others.
+pub(crate) async fn interpreters(
     plan: &Plan,
-    project: &Project,
     cache: &Cache,
+    pins: &Pins,
     platform: Platform,
-    say: &tokio::sync::mpsc::Sender<flowrun_core::outcome::Say>,
-    mut tell: impl FnMut(String),
-) -> Result<(), Failure> {
-    let text = platform.to_string();
-    let mut specs = Vec::new();
-    for step in plan.steps.iter().map(|planned| &planned.step) {
-        if let Some(python) = step.python.as_ref().filter(|_| step.run.is_some()) {
-            let spec = python_spec(python);
-            let digest = spec.digest().to_string();
-            if lock.python(&digest, &text).is_none() {
-                tell(format!("locking Python {} with {} packages", spec.version, spec.requirements.len()));
-                lock.pin_python(&digest, &text, python::lock(cache, &spec, platform, say).await?);
-            }
-            specs.push(digest);
-        }
-        if step.onnx.is_some() {
-            pin_wheel(lock, &runtime_of(step), cache, platform, &mut tell).await?;
-        }
-    }
-    lock.keep_python(&specs);
-    pin_plugins(lock, project, &mut tell)?;
-    for pin in project.program.pipeline.sources.values().filter_map(|source| source.pypi.as_ref()) {
-        pin_wheel(lock, pin, cache, platform, &mut tell).await?;
-    }
-    Ok(())
-}
-
-/// The Pythons of this machine that steps run on, by the version they ask for.
-pub(crate) async fn interpreters(plan: &Plan, cache: &Cache) -> Result<HashMap<String, String>, Failure> {
-    let mut found = HashMap::new();
+) -> Result<(HashMap<PythonWish, Interpreter>, Vec<String>), Failure> {
+    let (mut found, mut others) = (HashMap::new(), Vec::new());
     let runs = plan.steps.iter().filter(|planned| planned.step.run.is_some());
-    for python in runs.filter_map(|planned| planned.step.python.as_ref()) {
-        if !found.contains_key(&python.version) {
-            let interpreter = python::interpreter(cache, &python.version).await?;
-            found.insert(python.version.clone(), interpreter.identity());
+    for wish in runs.filter_map(|planned| planned.step.python.as_ref()).map(wish) {
+        if found.contains_key(&wish) {
+            continue;
         }
-    }
-    Ok(found)
-}
-
-/// What opening the pipeline brought is what is pinned.
-fn pin_plugins(lock: &mut Lockfile, project: &Project, tell: &mut impl FnMut(String)) -> Result<(), Failure> {
-    lock.keep_plugins(&uses::anywhere(&project.text));
-    for (name, pin) in &project.plugins {
-        match lock.plugin(name) {
-            Some(known) if known == pin => {}
-            Some(_) => {
-                let text = format!("the lock was changed while the pipeline was opened: it pins another `{name}` now");
-                return Err(Failure::new(FailureKind::Infrastructure, text).hint("run it again"));
-            }
-            None => {
-                tell(format!("locking {name}"));
-                lock.pin_plugin(name, pin.clone());
+        let locked = pins.environment(&wish).and_then(|(_, pin)| pin.interpreters.get(&platform.to_string()));
+        let mut interpreter = python::interpreter(cache, &wish.python).await?;
+        if let Some(locked) = locked.filter(|locked| **locked != interpreter.kind()) {
+            let exact = locked.rsplit(' ').next().unwrap_or_default();
+            match python::interpreter(cache, exact).await {
+                Ok(same) if same.kind() == *locked => interpreter = same,
+                _ => others.push(format!(
+                    "Python {} is {} here, and {locked} is locked",
+                    wish.python,
+                    interpreter.kind()
+                )),
             }
         }
+        found.insert(wish, interpreter);
     }
-    Ok(())
-}
-
-async fn pin_wheel(
-    lock: &mut Lockfile,
-    pin: &str,
-    cache: &Cache,
-    platform: Platform,
-    tell: &mut impl FnMut(String),
-) -> Result<(), Failure> {
-    let text = platform.to_string();
-    let Some((name, version)) = wheel_pin(pin).filter(|_| lock.wheel(pin, &text).is_none()) else { return Ok(()) };
-    tell(format!("locking {pin}"));
-    let (_, wheel) = fetch::wheel(cache, name, version, platform, None).await?;
-    lock.pin_wheel(pin, &text, wheel);
-    Ok(())
+    others.sort();
+    others.dedup();
+    Ok((found, others))
 }
 
 fn runtime_of(step: &Step) -> String {
@@ -360,12 +315,8 @@ fn runtime_of(step: &Step) -> String {
     format!("onnxruntime=={version}")
 }
 
-fn python_spec(python: &Python) -> PythonSpec {
-    PythonSpec {
-        version: python.version.clone(),
-        requirements: python.requirements.clone(),
-        no_binary: python.no_binary.clone(),
-    }
+fn wish(python: &Python) -> PythonWish {
+    PythonWish::new(&python.version, &python.requirements, &python.no_binary)
 }
 
 /// The last part of an address as a plain file name.

@@ -31,7 +31,7 @@ use super::explain::{id_of, survey};
 use super::look::StepResult;
 use super::session::Session;
 use super::why::Bytes;
-use super::{Options, Report, RunError, Stop, find_all, prepare};
+use super::{Locking, Options, Report, RunError, Stop, find_all, prepare};
 use crate::project::Project;
 use crate::store::{Change, Store, StoredEntry};
 
@@ -142,7 +142,8 @@ pub async fn verify(
     let wanted = find_all(&plan, &ids)?;
     let store = Store::open(&project.root)?;
     let mut survey = Survey { tell, states: HashMap::new(), instances: HashMap::new() };
-    let (session, _) = prepare(project, options.params, store, &plan, true, &mut survey).await?;
+    let (session, _) =
+        prepare(project, options.params, store, &plan, Locking::Completed { written: false }, &mut survey).await?;
     let session = Arc::new(session);
     let all = (0..plan.steps.len()).map(flowrun_core::schedule::NodeId).collect();
     let chosen = if steps.is_empty() { all } else { plan.with_ancestors(&wanted) };

@@ -1,0 +1,219 @@
+//! The lock beside a pipeline, `NAME.lock`: what was found out once and must stay so until someone asks for new.
+//!
+//! TOML, sorted, one fact a line, to be reviewed and committed. [`read`] says how it is spelled, [`write`] writes it, and the same pins are
+//! the same bytes on every machine: there is no date in it, no address of an index, no path.
+//!
+//! ```text
+//! platforms                  the machines it holds for
+//! [steps.ID]                 what the step uses, by name ───┐         [profiles.P.steps.ID] where a profile has another
+//! [plugins."USES"]           ◄── plugin                     │  the bytes of each by sha256, and its version for people
+//! [environments.NAME]        ◄── environment                │  NAME is the first step that has it: steps that agree share one
+//! [wheels."NAME==VERSION"]   ◄── runtime, sources.ID.pypi ──┘
+//! [sources.ID]               what is fetched
+//! ```
+//!
+//! A file without `platforms` is for all of its environment's; an environment without, and a wheel's file, for all of the lock's.
+//!
+//! | | lock of format 1 (JSON) | format 2 | later |
+//! |---|---|---|---|
+//! | flowrun of format 1 | reads it | refuses it | refuses it |
+//! | this flowrun | reads it: [`old`] | reads it; a key that it does not know is an error | refuses it |
+//!
+//! Ignoring pins that it does not know would be running something else than was locked.
+//!
+//! Knows nothing of whether what is pinned can be had.
+
+mod old;
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+pub use read::{is_file_name, is_name, is_sha256, is_version, schema};
+
+/// What this flowrun writes, and the newest that it reads.
+pub const FORMAT: u32 = 2;
+
+/// The pins of a pipeline. A platform is written `linux-x86_64`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pins {
+    /// The machines it is made for. An environment may be resolved for fewer, as long as nobody asked for all.
+    pub platforms: BTreeSet<String>,
+    /// What each step uses; steps that use nothing that can be pinned are left out.
+    pub steps: BTreeMap<String, StepPin>,
+    /// The steps that use something else under a profile, by profile.
+    pub profiles: BTreeMap<String, BTreeMap<String, StepPin>>,
+    /// Plugins by what `uses` says.
+    pub plugins: BTreeMap<String, PluginPin>,
+    /// Python environments by name.
+    pub environments: BTreeMap<String, EnvironmentPin>,
+    /// Wheels by `name==version`, then by platform.
+    pub wheels: BTreeMap<String, BTreeMap<String, FilePin>>,
+    /// Sources by name.
+    pub sources: BTreeMap<String, SourcePin>,
+    /// What a lock of format 1 says of environments. Never written.
+    pub old: Vec<OldEnvironment>,
+}
+
+/// What a step uses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StepPin {
+    /// Its plugin, as `uses` says.
+    pub plugin: Option<String>,
+    /// What the plugin may use beyond its inputs and outputs.
+    pub allow: BTreeSet<String>,
+    /// The name of its Python environment.
+    pub environment: Option<String>,
+    /// Its ONNX Runtime, a wheel: `onnxruntime==VERSION`.
+    pub runtime: Option<String>,
+}
+
+/// A plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginPin {
+    /// What it calls itself; its repository or file where it says nothing.
+    pub name: String,
+    /// Its version; nothing where it says none.
+    pub version: String,
+    /// The sha256 of its component, 64 hexadecimal digits.
+    pub sha256: String,
+    /// Its bytes.
+    pub size: u64,
+}
+
+/// The Python that a step asks for, in one form: without spaces around, sorted, each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PythonWish {
+    /// Which Python: `3.11`, or `3.11.7`.
+    pub python: String,
+    /// The requirements as written.
+    pub requirements: Vec<String>,
+    /// The packages that may be built from source.
+    pub no_binary: Vec<String>,
+}
+
+impl PythonWish {
+    /// The one form of what is written.
+    pub fn new(python: &str, requirements: &[String], no_binary: &[String]) -> Self {
+        let one_form = |written: &[String]| {
+            let all: BTreeSet<String> = written.iter().map(|text| text.trim().to_owned()).collect();
+            all.into_iter().collect()
+        };
+        Self { python: python.to_owned(), requirements: one_form(requirements), no_binary: one_form(no_binary) }
+    }
+}
+
+/// A Python environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EnvironmentPin {
+    /// What was asked for.
+    pub wish: PythonWish,
+    /// The exact Pythons of the machines that it was locked on, by platform: `cpython 3.11.7`.
+    pub interpreters: BTreeMap<String, String>,
+    /// The packages by platform, sorted.
+    pub resolved: BTreeMap<String, Vec<PackagePin>>,
+}
+
+/// A package in one version, and the file of it that is installed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PackagePin {
+    /// Its name in the normal form: small letters and `-`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The wheel, or the source where the package is built.
+    pub file: FilePin,
+}
+
+impl PackagePin {
+    /// The line by which it is installed: that file or none.
+    pub fn line(&self) -> String {
+        format!("{}=={} --hash=sha256:{}", self.name, self.version, self.file.sha256)
+    }
+}
+
+/// A file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FilePin {
+    /// Its name.
+    pub file: String,
+    /// Its sha256, 64 hexadecimal digits.
+    pub sha256: String,
+    /// Its bytes, where the index says so.
+    pub size: Option<u64>,
+}
+
+/// Something that is fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourcePin {
+    /// A wheel of the package index, `name==version`: see [`Pins::wheels`].
+    Pypi(String),
+    /// What an address gives, by its sha256. The address is the pipeline's, and may hold a secret.
+    Url(String),
+}
+
+/// An environment of a lock of format 1: its versions are worth keeping, and which files of them were meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OldEnvironment {
+    /// The digest of what was asked for.
+    pub wish: String,
+    /// The platform it holds for.
+    pub platform: String,
+    /// Version and hashes of each package.
+    pub packages: BTreeMap<String, (String, BTreeSet<String>)>,
+}
+
+/// Why a text is not a lock. To be shown after the file's name.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadLock {
+    /// It is not one, or not whole.
+    #[error(":{line}: the lock is damaged: {problem}")]
+    Damaged {
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong there.
+        problem: String,
+    },
+    /// It is a later flowrun's.
+    #[error(": the lock is of format {0}, and this flowrun reads {FORMAT}")]
+    Newer(u32),
+}
+
+impl Pins {
+    /// The stored text.
+    pub fn to_text(&self) -> String {
+        write::text(self)
+    }
+
+    /// Reads the stored text. The format comes first: a later one may have any shape.
+    ///
+    /// # Errors
+    /// When it is not a lock, or a later flowrun's.
+    pub fn parse(text: &str) -> Result<Self, BadLock> {
+        match text.trim_start().starts_with('{') {
+            true => old::parse(text),
+            false => read::parse(text),
+        }
+    }
+
+    /// What a step uses, under a profile or none.
+    pub fn step(&self, profile: Option<&str>, id: &str) -> Option<&StepPin> {
+        let own = profile.and_then(|profile| self.profiles.get(profile)?.get(id));
+        own.or_else(|| self.steps.get(id))
+    }
+
+    /// The environment of that wish, and its name.
+    pub fn environment(&self, wish: &PythonWish) -> Option<(&str, &EnvironmentPin)> {
+        let found = self.environments.iter().find(|(_, pin)| pin.wish == *wish);
+        found.map(|(name, pin)| (name.as_str(), pin))
+    }
+
+    /// The file of a wheel, `name==version`, for a platform.
+    pub fn wheel(&self, pin: &str, platform: &str) -> Option<&FilePin> {
+        self.wheels.get(pin)?.get(platform)
+    }
+}

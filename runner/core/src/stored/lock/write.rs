@@ -1,0 +1,138 @@
+//! A lock as text: sorted, one fact a line, so that a change reads well and two branches rarely meet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{EnvironmentPin, FORMAT, FilePin, Pins, SourcePin, StepPin};
+
+const HEAD: &str =
+    "# What `flowrun run` uses, exactly. Made by `flowrun lock`: review it and commit it, do not edit it.\n";
+
+pub(super) fn text(pins: &Pins) -> String {
+    let mut out = String::from(HEAD);
+    out.push_str(&format!("flowrun-lock = {FORMAT}\nplatforms = {}\n", list(&pins.platforms)));
+    steps(&mut out, "steps", &pins.steps);
+    for (profile, own) in &pins.profiles {
+        steps(&mut out, &format!("profiles.{}.steps", key(profile)), own);
+    }
+    for (uses, plugin) in &pins.plugins {
+        table(&mut out, &format!("plugins.{}", key(uses)));
+        out.push_str(&format!("name = {}\nversion = {}\n", string(&plugin.name), string(&plugin.version)));
+        out.push_str(&format!("sha256 = {}\nsize = {}\n", string(&plugin.sha256), plugin.size));
+    }
+    for (name, environment) in &pins.environments {
+        self::environment(&mut out, name, environment, &pins.platforms);
+    }
+    for (name, wheel) in &pins.wheels {
+        table(&mut out, &format!("wheels.{}", key(name)));
+        let mut by_file: BTreeMap<&FilePin, BTreeSet<String>> = BTreeMap::new();
+        for (platform, file) in wheel {
+            by_file.entry(file).or_default().insert(platform.clone());
+        }
+        files(&mut out, &by_file, &pins.platforms);
+    }
+    for (name, source) in &pins.sources {
+        table(&mut out, &format!("sources.{}", key(name)));
+        out.push_str(&match source {
+            SourcePin::Pypi(wheel) => format!("pypi = {}\n", string(wheel)),
+            SourcePin::Url(sha256) => format!("sha256 = {}\n", string(sha256)),
+        });
+    }
+    out
+}
+
+fn table(out: &mut String, name: &str) {
+    out.push_str(&format!("\n[{name}]\n"));
+}
+
+fn steps(out: &mut String, place: &str, steps: &BTreeMap<String, StepPin>) {
+    for (id, step) in steps {
+        table(out, &format!("{place}.{}", key(id)));
+        if let Some(plugin) = &step.plugin {
+            out.push_str(&format!("plugin = {}\n", string(plugin)));
+        }
+        if step.plugin.is_some() || !step.allow.is_empty() {
+            out.push_str(&format!("allow = {}\n", list(&step.allow)));
+        }
+        if let Some(environment) = &step.environment {
+            out.push_str(&format!("environment = {}\n", string(environment)));
+        }
+        if let Some(runtime) = &step.runtime {
+            out.push_str(&format!("runtime = {}\n", string(runtime)));
+        }
+    }
+}
+
+fn environment(out: &mut String, name: &str, environment: &EnvironmentPin, all: &BTreeSet<String>) {
+    table(out, &format!("environments.{}", key(name)));
+    out.push_str(&format!("python = {}\n", string(&environment.wish.python)));
+    for (platform, interpreter) in &environment.interpreters {
+        out.push_str(&format!("interpreters.{} = {}\n", key(platform), string(interpreter)));
+    }
+    lines(out, "requirements", &environment.wish.requirements);
+    lines(out, "no-binary", &environment.wish.no_binary);
+    let platforms: BTreeSet<String> = environment.resolved.keys().cloned().collect();
+    if platforms != *all {
+        out.push_str(&format!("platforms = {}\n", list(&platforms)));
+    }
+    let mut packages: BTreeMap<(&str, &str), BTreeMap<&FilePin, BTreeSet<String>>> = BTreeMap::new();
+    for (platform, package) in
+        environment.resolved.iter().flat_map(|(platform, all)| all.iter().map(move |one| (platform, one)))
+    {
+        let files = packages.entry((&package.name, &package.version)).or_default();
+        files.entry(&package.file).or_default().insert(platform.clone());
+    }
+    for ((package, version), by_file) in packages {
+        out.push_str(&format!("\n[[environments.{}.packages]]\n", key(name)));
+        out.push_str(&format!("name = {}\nversion = {}\n", string(package), string(version)));
+        files(out, &by_file, &platforms);
+    }
+}
+
+fn files(out: &mut String, by_file: &BTreeMap<&FilePin, BTreeSet<String>>, all: &BTreeSet<String>) {
+    out.push_str("files = [\n");
+    for (file, platforms) in by_file {
+        out.push_str(&format!("  {{ file = {}, sha256 = {}", string(&file.file), string(&file.sha256)));
+        if let Some(size) = file.size {
+            out.push_str(&format!(", size = {size}"));
+        }
+        if platforms != all {
+            out.push_str(&format!(", platforms = {}", list(platforms)));
+        }
+        out.push_str(" },\n");
+    }
+    out.push_str("]\n");
+}
+
+fn list<'a>(items: impl IntoIterator<Item = &'a String>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| string(item)).collect();
+    format!("[{}]", items.join(", "))
+}
+
+fn lines(out: &mut String, name: &str, items: &[String]) {
+    if items.is_empty() {
+        return;
+    }
+    out.push_str(&format!("{name} = [\n"));
+    items.iter().for_each(|item| out.push_str(&format!("  {},\n", string(item))));
+    out.push_str("]\n");
+}
+
+/// A key, bare where TOML lets it be.
+fn key(text: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if !text.is_empty() && text.chars().all(bare) { text.to_owned() } else { string(text) }
+}
+
+/// A basic string of TOML.
+fn string(text: &str) -> String {
+    let mut out = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => out.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}

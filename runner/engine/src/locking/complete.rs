@@ -1,0 +1,179 @@
+//! What a lock lacks is found out: Python environments and wheels, a platform after the other, each keeping the versions of the one before.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use flowrun_core::lang::wheel_pin;
+use flowrun_core::outcome::{Failure, FailureKind};
+use flowrun_core::pins::{self, Missing, Wants};
+use flowrun_core::stored::lock::{EnvironmentPin, FilePin, OldEnvironment, PackagePin, Pins, PythonWish};
+
+use super::{Upgrade, placed};
+use crate::fetch::{Cache, Platform, refused};
+use crate::project::Project;
+use crate::python::{self, Question};
+
+/// The Python whose wheels are asked for where only what is in them counts: see `fetch::pip`.
+const ANY_PYTHON: &str = "3.11";
+
+/// What there is to complete.
+pub(crate) struct Completion<'a> {
+    pub(crate) cache: &'a Cache,
+    /// Whose requirements are shown where one cannot be had.
+    pub(crate) project: &'a Project,
+    /// This machine.
+    pub(crate) here: Platform,
+    /// The lock as it was.
+    pub(crate) old: &'a Pins,
+    pub(crate) all: &'a [Wants],
+    /// The platforms that must be there.
+    pub(crate) platforms: &'a BTreeSet<String>,
+    pub(crate) upgrade: &'a Upgrade,
+}
+
+/// Finds out what is missing. Says what it does.
+pub(crate) async fn complete(
+    next: &mut Pins,
+    completion: &Completion<'_>,
+    tell: &mut (dyn FnMut(String) + Send),
+) -> Result<(), Failure> {
+    forget(next, completion.upgrade);
+    let (say, mut said) = tokio::sync::mpsc::channel(256);
+    // Nobody reads the tools' own words here; what they come to is told.
+    let listener = tokio::spawn(async move { while said.recv().await.is_some() {} });
+    let mut done = Ok(());
+    for lack in pins::missing(next, completion.all, completion.platforms) {
+        done = one(next, completion, &lack, &say, tell).await;
+        if done.is_err() {
+            break;
+        }
+    }
+    drop(say);
+    let _ = listener.await;
+    // What the first format said has been taken over.
+    next.old.clear();
+    done
+}
+
+/// What is to be upgraded is missing.
+fn forget(next: &mut Pins, upgrade: &Upgrade) {
+    for environment in next.environments.values_mut() {
+        let packages = environment.resolved.values().flatten();
+        if *upgrade == Upgrade::All || packages.clone().any(|package| upgrade.asks_for(&package.name)) {
+            environment.resolved.clear();
+        }
+        if *upgrade == Upgrade::All {
+            environment.interpreters.clear();
+        }
+    }
+    for (wheel, files) in &mut next.wheels {
+        if upgrade.asks_for(wheel.split("==").next().unwrap_or(wheel)) {
+            files.clear();
+        }
+    }
+}
+
+async fn one(
+    next: &mut Pins,
+    completion: &Completion<'_>,
+    lack: &Missing,
+    say: &tokio::sync::mpsc::Sender<flowrun_core::outcome::Say>,
+    tell: &mut (dyn FnMut(String) + Send),
+) -> Result<(), Failure> {
+    let parse = |platform: &String| {
+        platform.parse::<Platform>().map_err(|()| refused(format!("flowrun does not know the platform `{platform}`")))
+    };
+    match lack {
+        Missing::Environment(name, platform) => {
+            let kept = kept(next, completion, name, platform);
+            let Some(environment) = next.environments.get_mut(name) else { return Ok(()) };
+            tell(format!("locking the Python environment `{name}` for {platform}"));
+            let question = Question { wish: &environment.wish, platform: parse(platform)?, kept: &kept, deep: true };
+            let packages = python::resolve(completion.cache, question, say).await;
+            let packages = packages.map_err(|failure| placed(failure, completion.project))?;
+            check_old(&completion.old.old, platform, &packages)?;
+            sizes(&mut environment.resolved, completion.old, packages, platform);
+            if *platform == completion.here.to_string() {
+                interpreter(completion.cache, environment, platform).await;
+            }
+        }
+        Missing::Wheel(wheel, platform) => {
+            tell(format!("locking {wheel} for {platform}"));
+            let file = self::wheel(completion.cache, wheel, parse(platform)?, say).await.map_err(|failure| {
+                let message = format!("cannot lock {wheel} for {platform}: {}", failure.message);
+                Failure { message, ..failure }
+            })?;
+            next.wheels.entry(wheel.clone()).or_default().insert(platform.clone(), file);
+        }
+    }
+    Ok(())
+}
+
+fn kept(next: &Pins, completion: &Completion<'_>, name: &str, platform: &str) -> BTreeMap<String, String> {
+    // What was resolved in this call is kept for the next platform also when everything is upgraded.
+    let none = Pins::default();
+    let old = if *completion.upgrade == Upgrade::All { &none } else { completion.old };
+    let mut kept = pins::preferences(old, next, name, platform);
+    if let Upgrade::Names(_) = completion.upgrade {
+        let resolved = next.environments.get(name).is_some_and(|environment| !environment.resolved.is_empty());
+        if !resolved {
+            kept.retain(|package, _| !completion.upgrade.asks_for(package));
+        }
+    }
+    kept
+}
+
+/// Takes packages over. An index that does not tell sizes must not take them out of the lock.
+fn sizes(resolved: &mut BTreeMap<String, Vec<PackagePin>>, old: &Pins, mut packages: Vec<PackagePin>, platform: &str) {
+    let olds = old.environments.values().flat_map(|environment| environment.resolved.values().flatten());
+    let known: BTreeMap<&str, u64> = olds.filter_map(|one| Some((one.file.sha256.as_str(), one.file.size?))).collect();
+    for package in packages.iter_mut().filter(|package| package.file.size.is_none()) {
+        package.file.size = known.get(package.file.sha256.as_str()).copied();
+    }
+    resolved.insert(platform.to_owned(), packages);
+}
+
+/// The exact Python of this machine, where there is one. What is missing is told when something is to run on it.
+async fn interpreter(cache: &Cache, environment: &mut EnvironmentPin, platform: &str) {
+    if environment.interpreters.contains_key(platform) {
+        return;
+    }
+    if let Ok(found) = python::interpreter(cache, &environment.wish.python).await {
+        environment.interpreters.insert(platform.to_owned(), found.kind());
+    }
+}
+
+/// A lock of the first format knows every file of a version; one that it does not know was put there since.
+fn check_old(old: &[OldEnvironment], platform: &str, packages: &[PackagePin]) -> Result<(), Failure> {
+    for package in packages {
+        let known = old.iter().filter(|old| old.platform == platform);
+        let mut known = known.filter_map(|old| old.packages.get(&package.name));
+        let same = known.find(|(version, _)| *version == package.version);
+        if let Some((_, hashes)) = same
+            && !hashes.contains(&package.file.sha256)
+        {
+            let text = format!(
+                "`{}` of `{}=={}` is not one of the files that the lock has: its sha256 is {}",
+                package.file.file, package.name, package.version, package.file.sha256
+            );
+            return Err(refused(text).hint(
+                "the index has another file than when it was locked: find out why, and remove the lock only if that is meant",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The file of a wheel `name==version` that is wanted for itself.
+async fn wheel(
+    cache: &Cache,
+    wheel: &str,
+    platform: Platform,
+    say: &tokio::sync::mpsc::Sender<flowrun_core::outcome::Say>,
+) -> Result<FilePin, Failure> {
+    let broken = || Failure::new(FailureKind::Step, format!("`{wheel}` is not `name==version`"));
+    let (name, version) = wheel_pin(wheel).ok_or_else(broken)?;
+    let wish = PythonWish::new(ANY_PYTHON, &[format!("{name}=={version}")], &[]);
+    let question = Question { wish: &wish, platform, kept: &BTreeMap::new(), deep: false };
+    let packages = python::resolve(cache, question, say).await?;
+    packages.into_iter().next().map(|package| package.file).ok_or_else(broken)
+}

@@ -1,0 +1,247 @@
+//! Locking: what a pipeline uses is found out and written down beside it.
+//!
+//! ```text
+//! flowrun lock   every profile, every platform    index, registries: what is missing or to be upgraded
+//! flowrun run    its profile, this platform       the same, for what is missing; with --locked nothing, and drift is refused
+//! ```
+//! Both go through [`complete`], so that a lock that a run completed is one that `flowrun lock` has nothing to add to, but for other
+//! profiles and platforms. What is asked of the network is asked only for what the lock does not hold: an unchanged pipeline asks nothing.
+//!
+//! Knows nothing of how a lock is spelled, nor what counts as missing: that is `flowrun_core`'s.
+
+mod complete;
+mod wants;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use flowrun_core::lang::finding::{self, Span};
+use flowrun_core::lang::yaml::{self, Node, Value};
+use flowrun_core::outcome::Failure;
+use flowrun_core::pins::{self, Change, Wants};
+use flowrun_core::stored::lock::Pins;
+
+use crate::fetch::{Cache, Platform, checked_name, refused};
+use crate::lockfile::{LockError, Lockfile};
+use crate::project::{OpenError, PluginPins, Project};
+
+pub(crate) use complete::{Completion, complete};
+pub(crate) use wants::of as wants_of;
+
+/// The platform that is always locked for where a pipeline names none: what servers are.
+const SERVERS: &str = "linux-x86_64";
+
+/// What is looked up anew although the lock holds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Upgrade {
+    /// Nothing.
+    #[default]
+    None,
+    /// Everything.
+    All,
+    /// Packages and plugins of these names.
+    Names(BTreeSet<String>),
+}
+
+impl Upgrade {
+    /// Whether it asks for something of this name.
+    pub(crate) fn asks_for(&self, name: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Names(names) => names.iter().any(|asked| is(asked, name)),
+        }
+    }
+}
+
+/// Whether what was asked for is `name`: packages are also called by other spellings of their name.
+fn is(asked: &str, name: &str) -> bool {
+    asked == name || checked_name(asked).is_ok_and(|asked| asked == name)
+}
+
+/// What locking is asked to do.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// What is looked up anew.
+    pub upgrade: Upgrade,
+    /// Platforms beside those of the pipeline.
+    pub platforms: Vec<Platform>,
+    /// Whether to write nothing.
+    pub check: bool,
+}
+
+/// What locking came to.
+#[derive(Clone, Debug)]
+pub struct Locked {
+    /// The lock.
+    pub path: PathBuf,
+    /// What changes, or would.
+    pub changes: Vec<Change>,
+    /// Whether the file is, or would be, another one.
+    pub changed: bool,
+}
+
+/// Why a pipeline could not be locked.
+#[derive(Debug, thiserror::Error)]
+pub enum LockingError {
+    /// The pipeline cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The lock cannot be used.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// Something cannot be found out.
+    #[error("{}", .0.message)]
+    Failed(Failure),
+}
+
+/// Locks the pipeline of a file, with all its profiles. Says what it does.
+///
+/// # Errors
+/// When something cannot be found out; then nothing is written.
+pub async fn lock(
+    file: Option<&Path>,
+    options: &Options,
+    tell: &mut (dyn FnMut(String) + Send),
+) -> Result<Locked, LockingError> {
+    let plugins = PluginPins::except(&options.upgrade);
+    let base = Project::open_with(file, None, &plugins)?;
+    let mut all = vec![wants_of(&base).map_err(LockingError::Failed)?];
+    for profile in base.program.pipeline.profiles.keys() {
+        let project = Project::open_with(Some(&base.file), Some(profile), &plugins)?;
+        all.push(wants_of(&project).map_err(LockingError::Failed)?);
+    }
+    let mut lock = Lockfile::of(&base.file)?;
+    let old = lock.pins.clone();
+    let failed = LockingError::Failed;
+    let cache = Cache::of_user().map_err(failed)?;
+    let here = Platform::current().map_err(failed)?;
+    let platforms = platforms(&all[0], &old, here, &options.platforms);
+    known_names(&options.upgrade, &old, &all).map_err(failed)?;
+    let mut next = pins::carry(&old, &all, &platforms, true);
+    let completion = Completion {
+        cache: &cache,
+        project: &base,
+        here,
+        old: &old,
+        all: &all,
+        platforms: &platforms,
+        upgrade: &options.upgrade,
+    };
+    let done = complete(&mut next, &completion, tell).await;
+    done.map_err(failed)?;
+    let changes = pins::changes(&old, &next);
+    lock.pins = next;
+    let changed = lock.is_changed();
+    if !options.check {
+        lock.save()?;
+    }
+    Ok(Locked { path: lock.path().to_owned(), changes, changed })
+}
+
+/// What a pipeline's lock changes against what git has of it at HEAD.
+///
+/// # Errors
+/// When git has none to compare with.
+pub fn since_head(file: Option<&Path>) -> Result<Locked, LockingError> {
+    let lock = Lockfile::of(&Project::open(file, None)?.file)?;
+    let path = lock.path().to_owned();
+    let none =
+        |why: &str| LockingError::Failed(refused(format!("git has no {} to compare with: {why}", path.display())));
+    let (folder, name) = (path.parent().unwrap_or(Path::new(".")), path.file_name().unwrap_or_default());
+    let git = |args: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        let said = git.arg("-C").arg(folder).args(args).stdin(std::process::Stdio::null()).output();
+        said.map_err(|error| none(&format!("git does not start: {error}")))
+    };
+    let head = git(&["rev-parse", "--verify", "HEAD"])?;
+    if !head.status.success() {
+        return Err(none(String::from_utf8_lossy(&head.stderr).lines().next().unwrap_or("there is no HEAD")));
+    }
+    // One that is not committed yet is all new.
+    let there = git(&["show", &format!("HEAD:./{}", name.to_string_lossy())])?;
+    let text = if there.status.success() { String::from_utf8_lossy(&there.stdout).into_owned() } else { String::new() };
+    let old = match text.is_empty() {
+        true => Pins::default(),
+        false => Pins::parse(&text).map_err(|source| LockError::Unreadable { path: "HEAD".into(), source })?,
+    };
+    let changes = pins::changes(&old, &lock.pins);
+    Ok(Locked { path: lock.path().to_owned(), changed: old != lock.pins, changes })
+}
+
+/// The platforms to lock for. A pipeline that names its own has those; else none is lost that the lock has.
+fn platforms(wants: &Wants, old: &Pins, here: Platform, more: &[Platform]) -> BTreeSet<String> {
+    let mut platforms = match wants.platforms.is_empty() {
+        true => old.platforms.iter().cloned().chain([here.to_string(), SERVERS.to_owned()]).collect(),
+        false => wants.platforms.clone(),
+    };
+    platforms.extend(more.iter().map(Platform::to_string));
+    platforms
+}
+
+/// A name to be upgraded that nothing has is a slip.
+fn known_names(upgrade: &Upgrade, old: &Pins, all: &[Wants]) -> Result<(), Failure> {
+    let Upgrade::Names(names) = upgrade else { return Ok(()) };
+    let packages = old.environments.values().flat_map(|environment| environment.resolved.values().flatten());
+    let mut known: BTreeSet<&str> = packages.map(|package| package.name.as_str()).collect();
+    known.extend(old.wheels.keys().filter_map(|wheel| wheel.split("==").next()));
+    for (uses, plugin) in old.plugins.iter().chain(all.iter().flat_map(|wants| &wants.plugins)) {
+        known.extend([uses.as_str(), plugin.name.as_str()]);
+    }
+    match names.iter().find(|name| !known.iter().any(|known| is(name, known))) {
+        None => Ok(()),
+        Some(name) => {
+            let failure = refused(format!("the lock has no package and no plugin `{name}`"));
+            let hint = finding::did_you_mean(name, known);
+            Err(failure.hint(hint.unwrap_or_else(|| "without a name, `--upgrade` looks up everything anew".to_owned())))
+        }
+    }
+}
+
+/// The failure with the place of the requirement that it is about.
+fn placed(failure: Failure, project: &Project) -> Failure {
+    let written = yaml::read(&project.text).map(|(node, _)| requirements(&node)).unwrap_or_default();
+    let quoted = |(text, _): &&(String, Span)| failure.message.contains(&format!("`{}`", text.trim()));
+    // uv spells requirements in its own way, and packages too.
+    let named = |(text, _): &&(String, Span)| {
+        package_in(text).is_some_and(|name| failure.message.starts_with(&format!("`{name}`")))
+    };
+    let asked = |(text, _): &&(String, Span)| {
+        package_in(text).is_some_and(|name| failure.message.contains(&format!("needed by `{name}")))
+    };
+    let found =
+        written.iter().find(quoted).or_else(|| written.iter().find(asked)).or_else(|| written.iter().find(named));
+    match found {
+        Some((_, span)) => {
+            let before = &project.text[..project.text.floor_char_boundary(span.start)];
+            let (line, start) = (1 + before.matches('\n').count(), before.rfind('\n').map_or(0, |at| at + 1));
+            let column = 1 + before[start..].chars().count();
+            Failure { message: format!("{}:{line}:{column}: {}", project.shown, failure.message), ..failure }
+        }
+        None => failure,
+    }
+}
+
+/// Every requirement that stands anywhere in a pipeline file, and where.
+fn requirements(node: &Node) -> Vec<(String, Span)> {
+    let mut found = Vec::new();
+    for (key, below) in node.entries() {
+        match &below.value {
+            Value::List(items) if key.name == "requirements" => {
+                found.extend(items.iter().filter_map(|item| match &item.value {
+                    Value::Text(text) => Some((text.clone(), item.span.clone())),
+                    _ => None,
+                }))
+            }
+            _ => found.extend(requirements(below)),
+        }
+    }
+    found
+}
+
+/// The package of a requirement, in its normal form.
+fn package_in(requirement: &str) -> Option<String> {
+    let text = requirement.trim();
+    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))).unwrap_or(text.len());
+    checked_name(&text[..end]).ok()
+}

@@ -1,0 +1,218 @@
+//! From what is asked for to exact packages: `uv pip compile` for one platform, told as a `pylock.toml`, of which versions, file names and
+//! hashes are kept and addresses are not.
+//!
+//! Versions that are already known are put where uv looks for its own earlier output: it keeps them as long as they fit, so that adding one
+//! requirement moves nothing else.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use flowrun_core::outcome::{Failure, Say};
+use flowrun_core::stored::lock::{FilePin, PackagePin, PythonWish, is_file_name, is_name, is_sha256, is_version};
+use serde::Deserialize;
+use tokio::sync::mpsc::Sender;
+
+use super::uv::{Said, Uv, failure, is_network};
+use super::{PythonLock, PythonSpec, interpreter, tags, unfit};
+use crate::fetch::{Cache, Platform, checked_name, infrastructure};
+
+/// Where uv reads earlier versions and writes what it found.
+const PYLOCK: &str = "pylock.toml";
+
+/// What must be known to resolve.
+#[derive(Clone, Copy)]
+pub(crate) struct Question<'a> {
+    pub(crate) wish: &'a PythonWish,
+    pub(crate) platform: Platform,
+    /// Versions to keep where they fit, by package.
+    pub(crate) kept: &'a BTreeMap<String, String>,
+    /// Whether what the requirements need is wanted too.
+    pub(crate) deep: bool,
+}
+
+/// Locks `spec` for this or another platform, for an environment that nobody reviews.
+pub async fn lock(
+    cache: &Cache,
+    spec: &PythonSpec,
+    platform: Platform,
+    say: &Sender<Say>,
+) -> Result<PythonLock, Failure> {
+    let wish = PythonWish::new(&spec.version, &spec.requirements, &spec.no_binary);
+    let question = Question { wish: &wish, platform, kept: &BTreeMap::new(), deep: true };
+    let packages = resolve(cache, question, say).await?;
+    Ok(PythonLock::of(&wish.python, platform, &packages, &wish.no_binary))
+}
+
+/// The packages of an environment, sorted. Asks the index; where there is no network, resolves among what was brought before.
+pub(crate) async fn resolve(
+    cache: &Cache,
+    question: Question<'_>,
+    say: &Sender<Say>,
+) -> Result<Vec<PackagePin>, Failure> {
+    let Question { wish, platform, .. } = question;
+    super::check(wish)?;
+    if wish.requirements.is_empty() {
+        return Ok(Vec::new());
+    }
+    let uv = Uv::online(cache).await?;
+    let mut args = arguments(question)?;
+    args.extend(uv.index_args());
+    // What builds a package to learn its dependencies should be the Python it is meant for, where that is here.
+    if let Ok(found) = interpreter(cache, &wish.python).await {
+        args.extend(["--python".into(), found.path.into()]);
+    }
+    let said = ask(&uv, args, question, say).await?;
+    if !said.well {
+        let found = unfit::found(&said.stderr, &wish.python, platform, question.deep);
+        let what = format!("lock the Python {} environment for {platform}", wish.python);
+        return Err(found.unwrap_or_else(|| failure(&what, &said.stderr)));
+    }
+    packages(&uv.read(PYLOCK)?, wish, platform)
+}
+
+fn arguments(question: Question<'_>) -> Result<Vec<OsString>, Failure> {
+    let Question { wish, platform, deep, .. } = question;
+    let mut args: Vec<OsString> = ["pip", "compile", "-", "--format", "pylock.toml", "--output-file", PYLOCK]
+        .into_iter()
+        .chain(["--only-binary=:all:", "--no-header", "--no-annotate", "--quiet"])
+        .chain(["--python-platform", platform.uv_name(), "--python-version", &wish.python])
+        .map(OsString::from)
+        .collect();
+    for name in &wish.no_binary {
+        args.push(format!("--no-binary={}", checked_name(name)?).into());
+    }
+    if !deep {
+        args.push("--no-deps".into());
+    }
+    Ok(args)
+}
+
+async fn ask(uv: &Uv, mut args: Vec<OsString>, question: Question<'_>, say: &Sender<Say>) -> Result<Said, Failure> {
+    let wishes: String = question.wish.requirements.iter().map(|requirement| format!("{requirement}\n")).collect();
+    let earlier = known(question.kept);
+    uv.file(PYLOCK, &earlier)?;
+    let said = uv.run(&args, &wishes, Some(say)).await?;
+    if said.well || !is_network(&said.stderr) {
+        return Ok(said);
+    }
+    let _ = say.send(Say::log("no network: resolving among the packages that were fetched before")).await;
+    args.push("--offline".into());
+    uv.file(PYLOCK, &earlier)?;
+    let again = uv.run(&args, &wishes, None).await?;
+    Ok(if again.well { again } else { said })
+}
+
+/// Versions in the form of uv's own output.
+fn known(kept: &BTreeMap<String, String>) -> String {
+    let mut text = String::from("lock-version = \"1.0\"\ncreated-by = \"flowrun\"\n");
+    if kept.is_empty() {
+        text.push_str("packages = []\n");
+    }
+    for (name, version) in kept.iter().filter(|(name, version)| is_name(name) && is_version(version)) {
+        text.push_str(&format!("\n[[packages]]\nname = \"{name}\"\nversion = \"{version}\"\n"));
+    }
+    text
+}
+
+#[derive(Deserialize)]
+struct Pylock {
+    #[serde(default)]
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    version: Option<String>,
+    #[serde(default)]
+    wheels: Vec<File>,
+    sdist: Option<File>,
+}
+
+#[derive(Deserialize)]
+struct File {
+    name: Option<String>,
+    url: Option<String>,
+    path: Option<String>,
+    size: Option<u64>,
+    #[serde(default)]
+    hashes: BTreeMap<String, String>,
+}
+
+/// The one file of each package that fits best.
+fn packages(text: &str, wish: &PythonWish, platform: Platform) -> Result<Vec<PackagePin>, Failure> {
+    let pylock: Pylock = toml::from_str(text)
+        .map_err(|error| infrastructure(format!("cannot read what uv wrote: {}", error.message())))?;
+    let mut all = Vec::new();
+    for package in pylock.packages {
+        let odd = |why: &str| {
+            infrastructure(format!("uv resolved to something that cannot be locked: `{}` {why}", package.name))
+        };
+        let version =
+            package.version.clone().filter(|version| is_version(version)).ok_or_else(|| odd("has no version"))?;
+        let name = checked_name(&package.name)?;
+        let wheels: Vec<FilePin> = package.wheels.iter().filter_map(file).collect();
+        let source = || package.sdist.as_ref().and_then(file);
+        let file = tags::best(wheels, &wish.python, platform)
+            .or_else(source)
+            .ok_or_else(|| odd("has no file with a sha256"))?;
+        all.push(PackagePin { name, version, file });
+    }
+    all.sort();
+    Ok(all)
+}
+
+fn file(file: &File) -> Option<FilePin> {
+    let place = file.url.as_deref().map(|url| url.split(['?', '#']).next().unwrap_or(url)).or(file.path.as_deref());
+    let last = place.and_then(|place| place.rsplit('/').next()).map(unescaped);
+    let name = file.name.clone().or(last).filter(|name| is_file_name(name))?;
+    let sha256 = file.hashes.get("sha256").filter(|sha256| is_sha256(sha256))?.clone();
+    Some(FilePin { file: name, sha256, size: file.size })
+}
+
+/// `%2B` is `+`, which stands in local versions.
+fn unescaped(text: &str) -> String {
+    let mut out = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let code = after.get(..2).and_then(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok());
+        match code.filter(|_| *first == b'%') {
+            Some(code) => (out.push(code), rest = &after[2..]),
+            None => (out.push(*first), rest = after),
+        };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_file_a_package_is_kept_and_no_address() {
+        let (a, b, c) = ("a".repeat(64), "b".repeat(64), "c".repeat(64));
+        let text = format!(
+            r#"lock-version = "1.0"
+            [[packages]]
+            name = "two"
+            version = "1.0+cpu"
+            marker = "python_version < '4'"
+            wheels = [
+                {{ url = "https://u:p@host/two-1.0%2Bcpu-py3-none-any.whl#x", size = 3, hashes = {{ sha256 = "{a}" }} }},
+                {{ url = "https://host/two-1.0%2Bcpu-cp311-cp311-manylinux_2_17_x86_64.whl", hashes = {{ sha256 = "{b}" }} }},
+            ]
+            [[packages]]
+            name = "Built_It"
+            version = "2"
+            sdist = {{ path = "links/built_it-2.tar.gz", hashes = {{ sha256 = "{c}" }} }}"#
+        );
+        let wish = PythonWish::new("3.11", &[], &[]);
+        let linux = "linux-x86_64".parse().expect("a platform");
+        let found = packages(&text, &wish, linux).expect("it is well");
+        let lines: Vec<String> = found.iter().map(PackagePin::line).collect();
+        assert_eq!(lines, [format!("built-it==2 --hash=sha256:{c}"), format!("two==1.0+cpu --hash=sha256:{b}")]);
+        assert_eq!(found[1].file.file, "two-1.0+cpu-cp311-cp311-manylinux_2_17_x86_64.whl");
+        assert!(packages(&text.replace(&c, "c"), &wish, linux).is_err(), "nothing without a hash");
+        assert_eq!(unescaped("a%2Bb%zz%"), "a+b%zz%");
+    }
+}

@@ -1,0 +1,252 @@
+//! Locks, with the real binary and an index of hand-made packages: what is pinned stays, whoever asks; what is not what was pinned is refused
+//! by name.
+
+#![allow(clippy::allow_attributes, clippy::unwrap_used, missing_docs, reason = "a test may")]
+
+mod bench;
+mod drift;
+mod index;
+#[path = "../support/mod.rs"]
+mod support;
+mod tamper;
+
+use bench::{Bench, here, other};
+
+const ONE: &str = "flowrun: 1
+steps:
+  say:
+    run: python -c 'import a; print(a.says())' > {{ outputs.said }}
+    PYTHON [a]
+    outputs: { said: said.txt }
+";
+
+#[test]
+fn an_unchanged_pipeline_asks_nobody() {
+    let bench = Bench::new(ONE);
+    bench.package("a-1.0-py3-none-any.whl", &[]);
+    bench.flowrun(&["lock"]).ok().says("say: Python ").says("with 1 package").says("p.lock written");
+    let lock = bench.lock();
+    assert!(lock.contains("name = \"a\"\nversion = \"1.0\"\n"), "{lock}");
+    assert!(!lock.contains("links") && !lock.contains("://"), "no place is named:\n{lock}");
+    // Without a cache, an index or uv.
+    let nowhere = bench.bed.path("nowhere");
+    for args in [&["lock"][..], &["lock", "--check"], &["lock", "p.yaml", "--json"]] {
+        let mut command = bench.command(args);
+        command.env("FLOWRUN_CACHE", &nowhere).env("UV_FIND_LINKS", "/none").env("PATH", "");
+        let said = support::said(command.output().expect("flowrun starts")).ok();
+        assert!(said.stdout.contains("p.lock is up to date") || said.json()["changed"] == false, "{}", said.stdout);
+        assert_eq!(said.stderr, "");
+    }
+    assert_eq!(bench.lock(), lock);
+    let brought = std::fs::read_dir(nowhere.join("v1")).map_or(0, |entries| entries.count());
+    assert_eq!(brought, 0, "nothing was brought");
+    assert_eq!(bench.run(&[]).0, ["say"]);
+    assert_eq!(bench.lock(), lock, "a run has nothing to add");
+}
+
+#[test]
+fn one_requirement_more_moves_nothing_else() {
+    let bench = Bench::new(ONE);
+    bench.package("a-1.0-py3-none-any.whl", &[]);
+    bench.flowrun(&["lock"]).ok();
+    bench.package("a-1.1-py3-none-any.whl", &[]);
+    bench.package("b-2.0-py3-none-any.whl", &["a"]);
+    bench.package("c-3.0-py3-none-any.whl", &[]);
+    bench.pipeline(&ONE.replace("[a]", "[a, b]"));
+    bench.flowrun(&["lock", "--check"]).fails(5).says("say: +1 package (b 2.0)").says("not up to date");
+    assert!(!bench.lock().contains("\"b\""), "a check writes nothing");
+    let said = bench.flowrun(&["lock"]).ok().says("say: +1 package (b 2.0)");
+    assert!(!said.stdout.contains("1.1"), "{}", said.stdout);
+    bench.line("a-1.0-py3-none-any.whl");
+    bench.flowrun(&["lock", "--upgrade", "b"]).ok().says("up to date");
+    bench.flowrun(&["lock", "--upgrade", "a"]).ok().says("say: a 1.0 → 1.1");
+    bench.package("a-1.2-py3-none-any.whl", &[]);
+    bench.flowrun(&["lock"]).ok().says("up to date");
+    bench.flowrun(&["lock", "--upgrade", "p.yaml"]).ok().says("say: a 1.1 → 1.2");
+    bench
+        .flowrun(&["lock", "--upgrade", "bb"])
+        .fails(2)
+        .says("no package and no plugin `bb`")
+        .says("did you mean `b`?");
+    // A run adds what is missing in the same way, and says so.
+    bench.package("a-1.3-py3-none-any.whl", &[]);
+    bench.pipeline(&ONE.replace("[a]", "[a, b, c]"));
+    bench.flowrun(&["run"]).ok().says("p.lock: say: +1 package (c 3.0)");
+    bench.flowrun(&["lock", "--check"]).ok();
+    bench.line("a-1.2-py3-none-any.whl");
+    bench.pipeline(ONE);
+    bench.flowrun(&["lock"]).ok().says("say: -2 packages (b, c)");
+}
+
+#[test]
+fn another_platform_adds_its_files_and_changes_no_key() {
+    let bench = Bench::new(&ONE.replace("[a]", "[a, n]"));
+    bench.package("a-1.0-py3-none-any.whl", &[]);
+    let arch = |platform: &str| platform.split_once('-').expect("a platform").1.to_owned();
+    let file = |platform: &str| format!("n-1.0-py3-none-manylinux_2_17_{}.whl", arch(platform));
+    let wanted = here().starts_with("linux");
+    if !wanted {
+        return support::skip("another platform", "its packages are made for Linux");
+    }
+    bench.package(&file(&here()), &[]);
+    bench.package(&file(other()), &[]);
+    bench.pipeline(&format!("{}platforms: [{}]\n", ONE.replace("[a]", "[a, n]"), here()));
+    bench.flowrun(&["lock"]).ok();
+    assert!(!bench.lock().contains(&file(other())));
+    assert_eq!(bench.run(&[]).0, ["say"]);
+    let declared = format!("{}platforms: [{}, {}]\n", ONE.replace("[a]", "[a, n]"), here(), other());
+    bench.pipeline(&declared);
+    bench
+        .flowrun(&["lock"])
+        .ok()
+        .says(&format!("platforms: also {}", other()))
+        .says(&format!("say: also for {}", other()));
+    assert!(bench.line(&file(other())).contains(&format!("platforms = [\"{}\"]", other())));
+    assert!(bench.line(&file(&here())).contains(&format!("platforms = [\"{}\"]", here())));
+    assert!(!bench.line("a-1.0-py3-none-any.whl").contains("platforms"), "it is for all");
+    assert_eq!(bench.run(&["--locked"]), (vec![], vec!["say".to_owned()]), "only what this machine uses is in the key");
+    // One that has no wheel is told, with its line, and nothing is written.
+    let lock = bench.lock();
+    let said = bench.flowrun(&["lock", "--platform", "macos-aarch64"]).fails(2);
+    let said =
+        said.says("p.yaml:5:50: `n` has no wheel for macos-aarch64").says("manylinux_2_17_").says("`no_binary: [n]`");
+    assert!(said.stdout.is_empty() && bench.lock() == lock);
+    bench.pipeline(&format!("{}platforms: [{}]\n", ONE.replace("[a]", "[a, n]"), here()));
+    bench.flowrun(&["lock"]).ok().says(&format!("no longer for {}", other()));
+}
+
+#[test]
+fn a_package_without_a_wheel_is_told_with_who_needs_it_and_built_only_when_asked() {
+    let bench = Bench::new(&ONE.replace("[a]", "[top]"));
+    bench.package("top-1.0-py3-none-any.whl", &["middle"]);
+    bench.package("middle-1.0-py3-none-any.whl", &["built"]);
+    bench.package("built-2.0.tar.gz", &[]);
+    let said =
+        bench.flowrun(&["lock"]).fails(2).says("p.yaml:5:47: `built` has no wheel at all").says("only its source");
+    said.says("built is needed by middle, needed by `top`").says("`no_binary: [built]`");
+    assert_eq!(bench.lock(), "");
+    let text = bench.bed.read("p.yaml").replace("requirements: [top] }", "requirements: [top], no_binary: [built] }");
+    bench.bed.write("p.yaml", &text);
+    bench.flowrun(&["lock"]).ok().says("with 3 packages");
+    bench.line("built-2.0.tar.gz");
+    assert!(bench.lock().contains("no-binary = [\n  \"built\",\n]"), "{}", bench.lock());
+}
+
+#[test]
+fn two_homes_write_the_same_bytes() {
+    let pipeline = ONE.replace("[a]", "[b, a]");
+    let bench = Bench::new(&pipeline);
+    for file in ["a-1.0-py3-none-any.whl", "a-0.9-py3-none-any.whl", "c-1.0-py3-none-any.whl"] {
+        bench.package(file, &[]);
+    }
+    bench.package("b-1.0-py2.py3-none-any.whl", &["a<1", "c"]);
+    bench.flowrun(&["lock", "--platform", "macos-aarch64"]).ok();
+    let first = bench.lock();
+    std::fs::remove_file(bench.bed.path("p.lock")).expect("remove");
+    let bench = bench.elsewhere("other");
+    bench.pipeline(&ONE.replace("[a]", "[a, b]"));
+    bench.flowrun(&["lock", "--platform", "macos-aarch64"]).ok();
+    assert_eq!(bench.lock(), first, "nor does the order of requirements matter");
+}
+
+#[test]
+fn the_first_format_is_taken_over() {
+    let bench = Bench::new(ONE);
+    let file = bench.package("a-1.0-py3-none-any.whl", &[]);
+    bench.package("a-1.1-py3-none-any.whl", &[]);
+    let old = |hash: &str| {
+        let (here, version) = (here(), support::wheels::version());
+        format!(
+            r#"{{"flowrun_lock": 1, "wheels": {{}}, "python": {{"{0}@{here}": {{"python": "{version}", "platform": "{here}",
+            "requirements_txt": ["a==1.0 --hash=sha256:{1} --hash=sha256:{hash}"], "spec_digest": "{0}"}}}}}}"#,
+            "0".repeat(64),
+            "1".repeat(64)
+        )
+    };
+    let sum = std::process::Command::new("sha256sum").arg(&file).output().expect("sha256sum").stdout;
+    let sum = String::from_utf8(sum).expect("text")[..64].to_owned();
+    bench.bed.write("p.lock", &old(&"2".repeat(64)));
+    bench
+        .flowrun(&["lock"])
+        .fails(2)
+        .says("`a-1.0-py3-none-any.whl` of `a==1.0`")
+        .says("not one of the files that the lock has");
+    bench.bed.write("p.lock", &old(&sum));
+    bench.flowrun(&["run", "--locked"]).fails(5).says("p.lock is of an earlier format").says("run `flowrun lock`");
+    bench.flowrun(&["lock"]).ok();
+    assert!(bench.line("a-1.0-py3-none-any.whl").contains(&sum), "its version is kept");
+    assert!(bench.lock().contains("flowrun-lock = 2"));
+}
+
+#[test]
+fn profiles_are_locked_too() {
+    let bench = Bench::new(&format!(
+        "{ONE}profiles:\n  more:\n    steps:\n      say:\n        PYTHON [a, b]\n  same: {{ help: nothing else }}\n"
+    ));
+    bench.package("a-1.0-py3-none-any.whl", &[]);
+    bench.package("b-1.0-py3-none-any.whl", &[]);
+    bench.flowrun(&["lock"]).ok();
+    let lock = bench.lock();
+    assert!(lock.contains("[profiles.more.steps.say]\nenvironment = \"say-more\"\n"), "{lock}");
+    assert!(!lock.contains("profiles.same"), "{lock}");
+    for profile in [&[][..], &["--profile", "more"], &["--profile", "same"]] {
+        bench.run(&[&["--locked"], profile].concat());
+    }
+    assert_eq!(bench.lock(), lock);
+}
+
+#[test]
+fn a_lock_is_compared_with_what_git_has() {
+    let bench = Bench::new(ONE);
+    let git = |args: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        git.args(["-c", "user.name=t", "-c", "user.email=t@localhost"]).args(args).current_dir(bench.bed.root());
+        let done = git.output().expect("git starts");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    bench.package("a-1.0-py3-none-any.whl", &[]);
+    bench.flowrun(&["lock", "--diff"]).fails(2).says("git has no");
+    git(&["init", "-q"]);
+    git(&["add", "p.yaml"]);
+    git(&["commit", "-qm", "one"]);
+    bench.flowrun(&["lock"]).ok();
+    bench.flowrun(&["lock", "--diff"]).ok().says("say: Python ").says("p.lock differs from HEAD");
+    git(&["add", "p.lock"]);
+    git(&["commit", "-qm", "two"]);
+    bench.flowrun(&["lock", "--diff"]).ok().says("p.lock is as it is at HEAD");
+    bench.package("a-1.1-py3-none-any.whl", &[]);
+    bench.flowrun(&["lock", "--upgrade", "a"]).ok();
+    let said = bench.flowrun(&["lock", "--diff", "--json"]).ok().json();
+    assert_eq!(said["changes"], serde_json::json!([{"about": "say", "change": "a 1.0 → 1.1"}]));
+}
+
+#[test]
+fn requirements_may_lie_in_a_file_of_pythons_own_tools() {
+    let bench = Bench::new(&ONE.replace("[a]", "requirements.txt"));
+    bench.package("a-1.0-py3-none-any.whl", &[]);
+    bench.package("b-1.0-py3-none-any.whl", &[]);
+    bench.flowrun(&["lock"]).fails(2).says("`requirements: requirements.txt` does not exist").says("p.yaml:5");
+    bench.bed.write("requirements.txt", "-e .\n");
+    bench.flowrun(&["check"]).fails(2).says("the option `-e` in line 1");
+    bench.bed.write("requirements.txt", "a==1.0  # what it says\n");
+    bench.flowrun(&["lock"]).ok().says("with 1 package");
+    let lock = bench.lock();
+    bench.pipeline(&ONE.replace("[a]", "[a==1.0]"));
+    bench.flowrun(&["lock", "--check"]).ok();
+    assert_eq!(bench.run(&["--locked"]).0, ["say"]);
+    bench.pipeline(&ONE.replace("[a]", "requirements.txt"));
+    assert_eq!(bench.run(&["--locked"]).1, ["say"], "where they are written is in no key");
+    bench.bed.write("requirements.txt", "a==1.0\nb\n");
+    bench.flowrun(&["run", "--locked"]).fails(5).says("step `say` asks for `b`, which is not locked");
+    bench.bed.write("pyproject.toml", "[project]\nname = 'x'\ndependencies = ['a==1.0']\n");
+    bench.pipeline(&format!(
+        "{}profiles:\n  p:\n    steps:\n      say:\n        PYTHON requirements.txt\n",
+        ONE.replace("[a]", "pyproject.toml")
+    ));
+    bench.flowrun(&["lock"]).ok().says("say (p): environment say-p");
+    assert!(
+        bench.lock().starts_with(lock.split("[environments").next().expect("there").trim_end()),
+        "{}",
+        bench.lock()
+    );
+}
