@@ -53,7 +53,6 @@ fn fixed(factor: f64) -> i32 {
     (factor * f64::from(1 << PLACES)).round() as i32
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is cut to what a byte holds")]
 fn to_byte(sum: i32) -> u8 {
     (sum >> PLACES).clamp(0, 255) as u8
 }

@@ -25,7 +25,7 @@ pub(crate) fn scaled(rgb: &[u8], stride: u32, crop: &Rect, width: u32, height: u
         let row = |index: usize| &rgb[(top + first + index) * stride + left * 3..][..wide];
         match weights {
             [one, other] => down_two(row(0), row(1), i32::from(*one), i32::from(*other), &mut line),
-            _ => down((0..).map(row), weights, &mut sums, &mut line),
+            _ => down(weights.iter().zip((0..).map(row)), &mut sums, &mut line),
         }
         match columns.reach {
             2 => across::<2>(&line, &columns, to),
@@ -37,9 +37,9 @@ pub(crate) fn scaled(rgb: &[u8], stride: u32, crop: &Rect, width: u32, height: u
 }
 
 /// One row of those near it.
-fn down<'a>(near: impl Iterator<Item = &'a [u8]>, weights: &[i16], sums: &mut [i32], line: &mut [i16]) {
+fn down<'a>(near: impl Iterator<Item = (&'a i16, &'a [u8])>, sums: &mut [i32], line: &mut [i16]) {
     sums.fill(0);
-    for (row, weight) in near.zip(weights) {
+    for (weight, row) in near {
         let weight = i32::from(*weight);
         for (sum, byte) in sums.iter_mut().zip(row) {
             *sum += i32::from(*byte) * weight;
