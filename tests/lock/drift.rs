@@ -136,6 +136,7 @@ fn another_interpreter_than_was_locked_is_told_or_refused() {
     let told = format!("is {known} here, and cpython 3.99.1 is locked");
     bench.flowrun(&["run", "--locked"]).fails(5).says(&told);
     bench.flowrun(&["run"]).ok().says(&told);
+    assert!(bench.cache().join("pythons/3.99.1.absent.json").is_file(), "it is not looked for at every run");
     bench.flowrun(&["lock"]).ok().says("up to date");
     bench.flowrun(&["lock", "--upgrade"]).ok().says(&format!("cpython 3.99.1 → {known}"));
     assert_eq!(bench.lock(), lock);

@@ -73,6 +73,36 @@ pub async fn interpreter(cache: &Cache, version: &str) -> Result<Interpreter, Fa
     Ok(interpreter)
 }
 
+/// The Python of exactly that version, where this machine has it. That it has none is remembered until something is put into a folder that
+/// Pythons are put in: to look for one costs a second.
+pub(crate) async fn exact(cache: &Cache, version: &str) -> Option<Interpreter> {
+    check_version(version).ok()?;
+    let absent = cache.path(&["pythons", &format!("{version}.absent.json")]);
+    let places = places();
+    if read_json::<Digest>(&absent).is_some_and(|known| known == places) {
+        return None;
+    }
+    let found = interpreter(cache, version).await.ok();
+    if found.is_none() {
+        // Where this fails, it is looked for again.
+        let _ = write_json(&absent, &places);
+    }
+    found
+}
+
+/// How the folders look that Pythons are put in.
+fn places() -> Digest {
+    let home = |rest: &str| Some(std::env::home_dir()?.join(rest));
+    let folder = |name: &str, rest: &str| std::env::var_os(name).map(PathBuf::from).or_else(|| home(rest));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    folders.extend(folder("PYENV_ROOT", ".pyenv").map(|root| root.join("versions")));
+    folders.extend(folder("UV_PYTHON_INSTALL_DIR", ".local/share/uv/python"));
+    let changed = |folder: PathBuf| std::fs::metadata(folder).and_then(|found| found.modified()).ok();
+    let times: Vec<_> = folders.into_iter().map(changed).collect();
+    Digest::of(format!("{} {times:?}", way_of_asking()).as_bytes())
+}
+
 fn way_of_asking() -> Digest {
     let values = ["PATH", "PYENV_VERSION", "PYENV_ROOT"].map(|name| std::env::var_os(name).unwrap_or_default());
     Digest::of(format!("{values:?}").as_bytes())

@@ -42,6 +42,7 @@ pub use environment::{Environment, environment};
 pub use interpreter::{Interpreter, interpreter};
 pub use resolve::lock;
 
+pub(crate) use interpreter::exact;
 pub(crate) use resolve::{Question, resolve};
 
 /// A Python environment for one platform: every package by version and hash.

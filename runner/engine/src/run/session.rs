@@ -294,10 +294,10 @@ pub(crate) async fn interpreters(
         let mut interpreter = python::interpreter(cache, &wish.python).await?;
         if let Some(locked) = locked.filter(|locked| **locked != interpreter.kind()) {
             let exact = locked.rsplit(' ').next().unwrap_or_default();
-            match python::interpreter(cache, exact).await {
-                Ok(same) if same.kind() == *locked => interpreter = same,
-                _ => others.push(format!(
-                    "Python {} is {} here, and {locked} is locked",
+            match python::exact(cache, exact).await.filter(|same| same.kind() == *locked) {
+                Some(same) => interpreter = same,
+                None => others.push(format!(
+                    "Python {} is {} here, and {locked} is locked: install that one, or lock this one with `flowrun lock --upgrade`",
                     wish.python,
                     interpreter.kind()
                 )),
