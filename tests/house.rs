@@ -53,6 +53,21 @@ fn the_reference_and_the_exit_codes_are_generated_too() {
     is_generated("docs/exit-codes.md", &format!("# Exit codes\n\n```text\n{}\n```\n", said.stdout.trim_end()));
 }
 
+/// Else the first command of the README would pin other plugins than were reviewed, and refuse to run where `CI` is set.
+#[test]
+fn the_lock_of_plantdoc_has_the_plugins_that_flowrun_brings() {
+    let lock = std::fs::read_to_string(root().join("pipelines/plantdoc.lock")).expect("a lock");
+    let pins = flowrun_core::stored::lock::Pins::parse(&lock).expect("it is sound");
+    let index = std::fs::read_to_string(root().join("plugins/built/index.json")).expect("an index");
+    let index: serde_json::Value = serde_json::from_str(&index).expect("JSON");
+    let brought = |name: &str| index["plugins"].as_array()?.iter().find(|plugin| plugin["name"] == name);
+    assert!(pins.plugins.len() >= 4, "{:?}", pins.plugins);
+    for pin in pins.plugins.values() {
+        let plugin = brought(&pin.name).unwrap_or_else(|| panic!("{} comes with flowrun", pin.name));
+        assert_eq!(plugin["sha256"], *pin.sha256, "{}: `flowrun lock pipelines/plantdoc.yaml` is due", pin.name);
+    }
+}
+
 #[test]
 fn core_decides_and_does_nothing() {
     for path in sources(&root().join("runner/core/src")) {

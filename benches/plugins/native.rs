@@ -171,7 +171,10 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A data set without pictures, and what was found in it: for 300 pictures five true boxes of eight classes, and a hundred found ones.
+/// As many as make some tenths of a second of work.
+const PICTURES: usize = 3_000;
+
+/// A data set without pictures, and what was found in it: for each picture five true boxes of eight classes, and a hundred found ones.
 fn detections(folder: &Path) -> (PathBuf, PathBuf) {
     let dataset = folder.join("dataset");
     std::fs::create_dir_all(&dataset).expect("a folder");
@@ -184,8 +187,8 @@ fn detections(folder: &Path) -> (PathBuf, PathBuf) {
     let mut images = String::from("split,filename,width,height,source\n");
     let mut boxes = String::from("filename,width,height,class,xmin,ymin,xmax,ymax\n");
     let mut found = Vec::new();
-    for number in 0..300 {
-        let file = format!("{number:03}.jpg");
+    for number in 0..PICTURES {
+        let file = format!("{number:04}.jpg");
         images.push_str(&format!("test,{file},320,320,{file}\n"));
         let mut drawn = Vec::new();
         for _ in 0..5 {
