@@ -5,8 +5,10 @@
 //! of [`read`] has finite numbers, classes that exist, boxes that are not inside out and no picture twice. The
 //! true boxes are not known here.
 
-use serde::Deserialize;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use std::collections::HashSet;
+use std::fmt;
 
 /// The one version of the format there is.
 const FORMAT: u64 = 1;
@@ -94,7 +96,43 @@ struct RawFound {
     class: i64,
     score: Option<f64>,
     #[serde(rename = "box")]
-    corners: Vec<Option<f64>>,
+    sides: Sides,
+}
+
+/// A box as it is written, without memory of its own: there may be millions.
+struct Sides {
+    first: [f64; 4],
+    count: usize,
+    finite: bool,
+}
+
+impl<'de> Deserialize<'de> for Sides {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = Sides;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a list of numbers")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Sides, A::Error> {
+                let mut sides = Sides { first: [0.0; 4], count: 0, finite: true };
+                while let Some(side) = list.next_element::<Option<f64>>()? {
+                    let side = finite(side);
+                    sides.finite &= side.is_some();
+                    if let Some(place) = sides.first.get_mut(sides.count) {
+                        *place = side.unwrap_or_default();
+                    }
+                    sides.count += 1;
+                }
+                Ok(sides)
+            }
+        }
+
+        deserializer.deserialize_seq(List)
+    }
 }
 
 /// Reads the text of a `detections.json`.
@@ -137,12 +175,13 @@ fn read_found(raw: &RawFound, classes: usize) -> Result<Found, String> {
         .filter(|&class| class < classes)
         .ok_or_else(|| format!("has the unknown class index {}: there are {classes} classes", raw.class))?;
     let score = finite(raw.score).ok_or("has a score that is not a finite number (NaN or infinite)")?;
-    let sides: Vec<f64> = raw.corners.iter().copied().map_while(finite).collect();
-    if sides.len() != raw.corners.len() {
+    if !raw.sides.finite {
         return Err("has a box with a number that is not finite (NaN or infinite)".to_owned());
     }
-    let corners =
-        <[f64; 4]>::try_from(sides).map_err(|sides| format!("has a box of {} numbers, not 4", sides.len()))?;
+    if raw.sides.count != 4 {
+        return Err(format!("has a box of {} numbers, not 4", raw.sides.count));
+    }
+    let corners = raw.sides.first;
     let [left, top, right, bottom] = corners;
     if right < left || bottom < top {
         return Err(format!("has a box that is inside out: [{left}, {top}, {right}, {bottom}]"));

@@ -116,23 +116,22 @@ fn score_class(
     detections: &[Detection],
     max_detections: usize,
 ) -> Option<ClassScore> {
-    let mut truths_of: Vec<Vec<Corners>> = vec![Vec::new(); images];
-    let mut found_in: Vec<Vec<(f64, Corners)>> = vec![Vec::new(); images];
-    for truth in truths.iter().filter(|t| t.class == class && t.image < images) {
-        truths_of[truth.image].push(truth.corners);
-    }
-    for found in detections.iter().filter(|d| d.class == class && d.image < images) {
-        found_in[found.image].push((found.score, found.corners));
-    }
-    let boxes: usize = truths_of.iter().map(Vec::len).sum();
+    let mut truths: Vec<&Truth> = truths.iter().filter(|t| t.class == class && t.image < images).collect();
+    let boxes = truths.len();
     if boxes == 0 {
         return None;
     }
-    let mut outcomes = Vec::new();
-    for (truths, found) in truths_of.iter().zip(&mut found_in) {
-        found.sort_by(|a, b| by_falling(a.0, b.0));
-        found.truncate(max_detections);
-        outcomes.extend(match_picture(truths, found));
+    let mut detections: Vec<&Detection> = detections.iter().filter(|d| d.class == class && d.image < images).collect();
+    truths.sort_by_key(|truth| truth.image);
+    // Stable: equal scores keep their order.
+    detections.sort_by(|a, b| a.image.cmp(&b.image).then(by_falling(a.score, b.score)));
+    let mut matching = Matching::default();
+    let mut outcomes = Vec::with_capacity(detections.len());
+    for found in detections.chunk_by(|a, b| a.image == b.image) {
+        let image = found[0].image;
+        let first = truths.partition_point(|truth| truth.image < image);
+        let last = truths.partition_point(|truth| truth.image <= image);
+        outcomes.extend(matching.picture(&truths[first..last], &found[..found.len().min(max_detections)]));
     }
     outcomes.sort_by(|a, b| by_falling(a.score, b.score));
     let curves: Vec<[f64; RECALLS]> = (0..OVERLAPS).map(|at| precision_at_recalls(&outcomes, at, boxes)).collect();
@@ -154,43 +153,55 @@ fn by_falling(a: f64, b: f64) -> Ordering {
     b.partial_cmp(&a).unwrap_or(Ordering::Equal)
 }
 
-/// Matches one picture's detections (by falling score) of one class to its true boxes, at each overlap.
-fn match_picture(truths: &[Corners], found: &[(f64, Corners)]) -> Vec<Outcome> {
-    let overlaps: Vec<Vec<f64>> =
-        found.iter().map(|(_, corners)| truths.iter().map(|truth| overlap(corners, truth)).collect()).collect();
-    let mut outcomes: Vec<Outcome> =
-        found.iter().map(|&(score, _)| Outcome { score, hit: [false; OVERLAPS] }).collect();
-    for at in 0..OVERLAPS {
-        let mut taken = vec![false; truths.len()];
-        for (outcome, row) in outcomes.iter_mut().zip(&overlaps) {
-            let mut least = threshold(at).min(1.0 - 1e-10);
-            let mut best = None;
-            for (index, &value) in row.iter().enumerate() {
-                if !taken[index] && value >= least {
-                    least = value;
-                    best = Some(index);
-                }
-            }
-            if let Some(index) = best {
-                taken[index] = true;
-                outcome.hit[at] = true;
+/// Memory that matching uses again for each picture.
+#[derive(Default)]
+struct Matching {
+    /// A row a detection, a column a true box.
+    overlaps: Vec<f64>,
+    taken: Vec<bool>,
+}
+
+impl Matching {
+    /// Matches one picture's detections (by falling score) of one class to its true boxes, at each overlap.
+    fn picture<'a>(&mut self, truths: &[&Truth], found: &'a [&Detection]) -> impl Iterator<Item = Outcome> + use<'a> {
+        self.overlaps.clear();
+        for one in found {
+            self.overlaps.extend(truths.iter().map(|truth| overlap(&one.corners, &truth.corners)));
+        }
+        let mut hits = vec![[false; OVERLAPS]; found.len()];
+        for at in 0..OVERLAPS {
+            self.taken.clear();
+            self.taken.resize(truths.len(), false);
+            // No true box, no row.
+            for (hit, row) in hits.iter_mut().zip(self.overlaps.chunks_exact(truths.len().max(1))) {
+                hit[at] = take(row, &mut self.taken, threshold(at).min(1.0 - 1e-10));
             }
         }
+        found.iter().zip(hits).map(|(one, hit)| Outcome { score: one.score, hit })
     }
-    outcomes
+}
+
+/// Takes the free true box that overlaps most, if one does by `least`.
+fn take(row: &[f64], taken: &mut [bool], mut least: f64) -> bool {
+    let mut best = None;
+    for (index, &value) in row.iter().enumerate() {
+        if !taken[index] && value >= least {
+            least = value;
+            best = Some(index);
+        }
+    }
+    best.inspect(|&index| taken[index] = true).is_some()
 }
 
 /// Precision at the 101 recalls, at overlap number `at`; `outcomes` by falling score.
+///
+/// Only hits are looked at: recall grows at no other, and precision falls from one to the next, so that the greatest from any place on
+/// is that of a hit.
 fn precision_at_recalls(outcomes: &[Outcome], at: usize, boxes: usize) -> [f64; RECALLS] {
-    let (mut right, mut wrong) = (0.0, 0.0);
-    let mut recall = Vec::with_capacity(outcomes.len());
-    let mut precision: Vec<f64> = Vec::with_capacity(outcomes.len());
-    for outcome in outcomes {
-        if outcome.hit[at] {
-            right += 1.0;
-        } else {
-            wrong += 1.0;
-        }
+    let places = outcomes.iter().enumerate().filter(|(_, outcome)| outcome.hit[at]).map(|(place, _)| place);
+    let (mut recall, mut precision) = (Vec::new(), Vec::new());
+    for (hit, place) in (1_usize..).zip(places) {
+        let (right, wrong) = (hit as f64, (place + 1 - hit) as f64);
         recall.push(right / boxes as f64);
         precision.push(right / (wrong + right + f64::EPSILON));
     }
