@@ -138,8 +138,12 @@ fn another_interpreter_than_was_locked_is_told_or_refused() {
     bench.flowrun(&["run"]).ok().says(&told);
     assert!(bench.cache().join("pythons/3.99.1.absent.json").is_file(), "it is not looked for at every run");
     bench.flowrun(&["lock"]).ok().says("up to date");
-    bench.flowrun(&["lock", "--upgrade"]).ok().says(&format!("cpython 3.99.1 → {known}"));
+    // A newer package is there by now, and stays where it is.
+    bench.package("a-2.0-py3-none-any.whl", &[]);
+    bench.flowrun(&["lock", "--upgrade", "python"]).ok().says(&format!("cpython 3.99.1 → {known}"));
     assert_eq!(bench.lock(), lock);
+    bench.edit(&known, "cpython 3.99.1");
+    bench.flowrun(&["lock", "--upgrade"]).ok().says("a 1.0 → 2.0").says(&format!("cpython 3.99.1 → {known}"));
 }
 
 #[test]

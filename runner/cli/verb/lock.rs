@@ -20,7 +20,8 @@ use crate::show::line::{Line, Tone};
 pub(crate) struct Lock {
     /// The pipeline file; where it is not given, the only one here or in `pipelines/`
     file: Option<PathBuf>,
-    /// Look up anew what the lock holds: packages and plugins of these names, or everything
+    /// Look up anew what the lock holds: packages and plugins of these names, `python` for the exact Python of this
+    /// machine, or everything
     #[arg(long, value_name = "NAME", num_args = 0..)]
     upgrade: Option<Vec<String>>,
     /// Write nothing; end with 5 where the lock is not up to date

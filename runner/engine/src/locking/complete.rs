@@ -5,15 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use flowrun_core::lang::wheel_pin;
 use flowrun_core::outcome::{Failure, FailureKind};
 use flowrun_core::pins::{self, Missing, Wants};
-use flowrun_core::stored::lock::{EnvironmentPin, FilePin, OldEnvironment, PackagePin, Pins, PythonWish};
+use flowrun_core::stored::lock::{EnvironmentPin, FilePin, OldEnvironment, PackagePin, Pins, PluginPin, PythonWish};
 
 use super::{Upgrade, placed};
-use crate::fetch::{Cache, Platform, refused};
+use crate::fetch::{Cache, Platform, infrastructure, refused};
 use crate::project::Project;
 use crate::python::{self, Question};
 
 /// The Python whose wheels are asked for where only what is in them counts: see `fetch::pip`.
 const ANY_PYTHON: &str = "3.11";
+
+/// What `--upgrade` calls the Python that environments stand on; no package is called so.
+pub(super) const PYTHON: &str = "python";
 
 /// What there is to complete.
 pub(crate) struct Completion<'a> {
@@ -30,13 +33,33 @@ pub(crate) struct Completion<'a> {
     pub(crate) upgrade: &'a Upgrade,
 }
 
+/// A registry's plugin is brought by the lock when the pipeline is opened; the lock must still say so when it is written anew.
+///
+/// # Errors
+/// When another run or a person has pinned another one since.
+pub(crate) fn unmoved(
+    locked: &BTreeMap<String, PluginPin>,
+    opened: &BTreeMap<String, PluginPin>,
+    upgrade: &Upgrade,
+) -> Result<(), Failure> {
+    let asked = |uses: &str, pin: &PluginPin| upgrade.asks_for(uses) || upgrade.asks_for(&pin.name);
+    let mut all = opened.iter().filter_map(|(uses, now)| Some((uses, locked.get(uses)?, now)));
+    match all.find(|(uses, known, now)| known.sha256 != now.sha256 && !asked(uses, known)) {
+        None => Ok(()),
+        Some((uses, ..)) => {
+            let text = format!("the lock was changed while the pipeline was opened: it pins another `{uses}` now");
+            Err(infrastructure(text).hint("run it again"))
+        }
+    }
+}
+
 /// Finds out what is missing. Says what it does.
 pub(crate) async fn complete(
     next: &mut Pins,
     completion: &Completion<'_>,
     tell: &mut (dyn FnMut(String) + Send),
 ) -> Result<(), Failure> {
-    forget(next, completion.upgrade);
+    forget(next, completion.upgrade, completion.here);
     let (say, mut said) = tokio::sync::mpsc::channel(256);
     // Nobody reads the tools' own words here; what they come to is told.
     let listener = tokio::spawn(async move { while said.recv().await.is_some() {} });
@@ -49,20 +72,25 @@ pub(crate) async fn complete(
     }
     drop(say);
     let _ = listener.await;
+    if completion.upgrade.asks_for(PYTHON) {
+        for environment in next.environments.values_mut() {
+            interpreter(completion.cache, environment, &completion.here.to_string()).await;
+        }
+    }
     // What the first format said has been taken over.
     next.old.clear();
     done
 }
 
 /// What is to be upgraded is missing.
-fn forget(next: &mut Pins, upgrade: &Upgrade) {
+fn forget(next: &mut Pins, upgrade: &Upgrade, here: Platform) {
     for environment in next.environments.values_mut() {
         let packages = environment.resolved.values().flatten();
         if *upgrade == Upgrade::All || packages.clone().any(|package| upgrade.asks_for(&package.name)) {
             environment.resolved.clear();
         }
-        if *upgrade == Upgrade::All {
-            environment.interpreters.clear();
+        if upgrade.asks_for(PYTHON) {
+            environment.interpreters.remove(&here.to_string());
         }
     }
     for (wheel, files) in &mut next.wheels {
@@ -176,4 +204,28 @@ async fn wheel(
     let question = Question { wish: &wish, platform, kept: &BTreeMap::new(), deep: false };
     let packages = python::resolve(cache, question, say).await?;
     packages.into_iter().next().map(|package| package.file).ok_or_else(broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_that_changed_meanwhile_is_not_written_over() {
+        let pin = |sha256: &str| PluginPin {
+            name: "acme/blur".to_owned(),
+            version: "1.0.0".to_owned(),
+            sha256: sha256.to_owned(),
+            size: 1,
+        };
+        let uses = |sha256: &str| BTreeMap::from([("oci://x/blur:1".to_owned(), pin(sha256))]);
+        let (one, other, none) = (uses("1"), uses("2"), BTreeMap::new());
+        assert_eq!(unmoved(&one, &one, &Upgrade::None), Ok(()));
+        assert_eq!(unmoved(&none, &one, &Upgrade::None), Ok(()));
+        let moved = unmoved(&other, &one, &Upgrade::None).expect_err("moved");
+        assert!(moved.message.contains("pins another `oci://x/blur:1` now"), "{moved:?}");
+        let names = |name: &str| Upgrade::Names(BTreeSet::from([name.to_owned()]));
+        assert_eq!(unmoved(&other, &one, &names("acme/blur")), Ok(()));
+        assert!(unmoved(&other, &one, &names("acme/other")).is_err());
+    }
 }

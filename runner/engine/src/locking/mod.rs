@@ -25,7 +25,8 @@ use crate::fetch::{Cache, Platform, checked_name, refused};
 use crate::lockfile::{LockError, Lockfile};
 use crate::project::{OpenError, PluginPins, Project};
 
-pub(crate) use complete::{Completion, complete};
+use complete::PYTHON;
+pub(crate) use complete::{Completion, complete, unmoved};
 pub(crate) use wants::of as wants_of;
 
 /// The platform that is always locked for where a pipeline names none: what servers are.
@@ -39,7 +40,7 @@ pub enum Upgrade {
     None,
     /// Everything.
     All,
-    /// Packages and plugins of these names.
+    /// Packages and plugins of these names; `python` is the exact Python of this machine.
     Names(BTreeSet<String>),
 }
 
@@ -114,6 +115,7 @@ pub async fn lock(
     let mut lock = Lockfile::of(&base.file)?;
     let old = lock.pins.clone();
     let failed = LockingError::Failed;
+    unmoved(&old.plugins, &base.plugins, &options.upgrade).map_err(failed)?;
     let cache = Cache::of_user().map_err(failed)?;
     let here = Platform::current().map_err(failed)?;
     let platforms = platforms(&all[0], &old, here, &options.platforms);
@@ -183,7 +185,7 @@ fn platforms(wants: &Wants, old: &Pins, here: Platform, more: &[Platform]) -> BT
 fn known_names(upgrade: &Upgrade, old: &Pins, all: &[Wants]) -> Result<(), Failure> {
     let Upgrade::Names(names) = upgrade else { return Ok(()) };
     let packages = old.environments.values().flat_map(|environment| environment.resolved.values().flatten());
-    let mut known: BTreeSet<&str> = packages.map(|package| package.name.as_str()).collect();
+    let mut known: BTreeSet<&str> = packages.map(|package| package.name.as_str()).chain([PYTHON]).collect();
     known.extend(old.wheels.keys().filter_map(|wheel| wheel.split("==").next()));
     for (uses, plugin) in old.plugins.iter().chain(all.iter().flat_map(|wants| &wants.plugins)) {
         known.extend([uses.as_str(), plugin.name.as_str()]);

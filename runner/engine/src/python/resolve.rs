@@ -9,6 +9,7 @@ use std::ffi::OsString;
 
 use flowrun_core::outcome::{Failure, Say};
 use flowrun_core::stored::lock::{FilePin, PackagePin, PythonWish, is_file_name, is_name, is_sha256, is_version};
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use tokio::sync::mpsc::Sender;
 
@@ -164,24 +165,12 @@ fn packages(text: &str, wish: &PythonWish, platform: Platform) -> Result<Vec<Pac
 
 fn file(file: &File) -> Option<FilePin> {
     let place = file.url.as_deref().map(|url| url.split(['?', '#']).next().unwrap_or(url)).or(file.path.as_deref());
-    let last = place.and_then(|place| place.rsplit('/').next()).map(unescaped);
+    // `%2B` is `+`, which stands in local versions.
+    let last = place.and_then(|place| place.rsplit('/').next());
+    let last = last.map(|last| percent_decode_str(last).decode_utf8_lossy().into_owned());
     let name = file.name.clone().or(last).filter(|name| is_file_name(name))?;
     let sha256 = file.hashes.get("sha256").filter(|sha256| is_sha256(sha256))?.clone();
     Some(FilePin { file: name, sha256, size: file.size })
-}
-
-/// `%2B` is `+`, which stands in local versions.
-fn unescaped(text: &str) -> String {
-    let mut out = Vec::new();
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let code = after.get(..2).and_then(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok());
-        match code.filter(|_| *first == b'%') {
-            Some(code) => (out.push(code), rest = &after[2..]),
-            None => (out.push(*first), rest = after),
-        };
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 #[cfg(test)]
@@ -213,6 +202,5 @@ mod tests {
         assert_eq!(lines, [format!("built-it==2 --hash=sha256:{c}"), format!("two==1.0+cpu --hash=sha256:{b}")]);
         assert_eq!(found[1].file.file, "two-1.0+cpu-cp311-cp311-manylinux_2_17_x86_64.whl");
         assert!(packages(&text.replace(&c, "c"), &wish, linux).is_err(), "nothing without a hash");
-        assert_eq!(unescaped("a%2Bb%zz%"), "a+b%zz%");
     }
 }

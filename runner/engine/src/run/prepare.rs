@@ -88,10 +88,11 @@ async fn complete(
     tell: &mut (dyn FnMut(String) + Send),
 ) -> Result<Vec<Event>, RunError> {
     let old = lock.pins.clone();
+    let upgrade = Upgrade::None;
+    locking::unmoved(&old.plugins, &project.plugins, &upgrade).map_err(RunError::Prepare)?;
     let only = BTreeSet::from([here.to_string()]);
     let platforms = old.platforms.union(&only).cloned().collect();
     let mut next = pins::carry(&old, wants, &platforms, false);
-    let upgrade = Upgrade::None;
     let completion = Completion { cache, project, here, old: &old, all: wants, platforms: &only, upgrade: &upgrade };
     let done = locking::complete(&mut next, &completion, tell).await;
     done.map_err(RunError::Prepare)?;

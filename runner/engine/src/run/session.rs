@@ -297,7 +297,7 @@ pub(crate) async fn interpreters(
             match python::exact(cache, exact).await.filter(|same| same.kind() == *locked) {
                 Some(same) => interpreter = same,
                 None => others.push(format!(
-                    "Python {} is {} here, and {locked} is locked: install that one, or lock this one with `flowrun lock --upgrade`",
+                    "Python {} is {} here, and {locked} is locked: install that one, or lock this one with `flowrun lock --upgrade python`",
                     wish.python,
                     interpreter.kind()
                 )),
