@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 
 use flowrun_core::outcome::{Failure, FailureKind};
+use flowrun_engine::bundle::PackError;
 use flowrun_engine::lockfile::LockError;
 use flowrun_engine::locking::LockingError;
 use flowrun_engine::project::OpenError;
@@ -102,7 +103,8 @@ impl Error {
             Self::Open(OpenError::NotFound { .. } | OpenError::Findings { .. }) => Exit::Usage,
             Self::Open(OpenError::Lock(error)) | Self::Lock(error) => of_lock(error),
             Self::Open(OpenError::Unlocked { .. }) => Exit::Drift,
-            Self::Open(OpenError::Plugin { failure, .. }) | Self::Failed(failure) => of_failure(failure.kind),
+            Self::Open(OpenError::Plugin { failure, .. } | OpenError::Bundle { failure, .. })
+            | Self::Failed(failure) => of_failure(failure.kind),
             Self::Open(OpenError::Io { source, .. }) | Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::IsADirectory => Exit::Usage,
                 _ => Exit::Environment,
@@ -116,7 +118,11 @@ impl Error {
         match self {
             Self::Usage { hint, .. } => hint.clone(),
             Self::Run(error) => error.hint(),
-            Self::Open(OpenError::Plugin { failure, .. } | OpenError::Unlocked { failure, .. })
+            Self::Open(
+                OpenError::Plugin { failure, .. }
+                | OpenError::Bundle { failure, .. }
+                | OpenError::Unlocked { failure, .. },
+            )
             | Self::Failed(failure) => failure.hint.clone(),
             Self::Open(OpenError::Lock(error)) | Self::Lock(error) => error.hint().map(str::to_owned),
             Self::Store(error) => error.hint().map(str::to_owned),
@@ -173,6 +179,16 @@ impl From<LockingError> for Error {
             LockingError::Open(error) => Self::Open(error),
             LockingError::Lock(error) => Self::Lock(error),
             LockingError::Failed(failure) => Self::Failed(failure),
+        }
+    }
+}
+
+impl From<PackError> for Error {
+    fn from(error: PackError) -> Self {
+        match error {
+            PackError::Lock(error) => Self::Lock(error),
+            PackError::Drift(drift) => Self::Run(RunError::Drift(drift)),
+            PackError::Failed(failure) => Self::Failed(failure),
         }
     }
 }

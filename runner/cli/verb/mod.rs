@@ -1,10 +1,12 @@
 //! The verbs: one file each, with its options, its help and what it does.
 
 mod artifacts;
+mod bundle;
 mod check;
 mod completions;
 mod exit_codes;
 mod explain;
+mod fetch;
 mod gc;
 mod get;
 mod graph;
@@ -46,6 +48,8 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     Run(run::Run),
     Lock(lock::Lock),
+    Fetch(fetch::Fetch),
+    Bundle(bundle::Bundle),
     Check(check::Check),
     Plan(plan::Plan),
     Explain(explain::Explain),
@@ -69,6 +73,8 @@ impl Verb {
         match self {
             Self::Run(verb) => verb.exec(),
             Self::Lock(verb) => verb.exec(),
+            Self::Fetch(verb) => verb.exec(),
+            Self::Bundle(verb) => verb.exec(),
             Self::Check(verb) => verb.exec(),
             Self::Plan(verb) => verb.exec(),
             Self::Explain(verb) => verb.exec(),

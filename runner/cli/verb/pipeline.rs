@@ -6,6 +6,7 @@ use clap::Args;
 use flowrun_core::lang::params::{self, Set};
 use flowrun_core::lang::written::ParamType;
 use flowrun_core::lang::yaml;
+use flowrun_engine::bundle::EXTENSION;
 use flowrun_engine::project::{OpenError, Project};
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
@@ -15,7 +16,7 @@ use crate::error::Error;
 /// A pipeline and its params.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct PipelineArgs {
-    /// The pipeline file; where it is not given, the only one here or in `pipelines/`
+    /// The pipeline file, or a bundle of one; where it is not given, the only one here or in `pipelines/`
     pub(crate) file: Option<PathBuf>,
     /// Set a param
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_set)]
@@ -58,6 +59,11 @@ impl PipelineArgs {
     /// The same, where nothing is used that the lock does not hold.
     pub(crate) fn open_locked(&self) -> Result<Project, Error> {
         Ok(Project::open_locked(self.file.as_deref(), self.profile.as_deref())?)
+    }
+
+    /// Whether it is a pipeline packed with all it needs.
+    pub(crate) fn is_bundle(&self) -> bool {
+        self.file.as_ref().is_some_and(|file| file.extension().is_some_and(|extension| extension == EXTENSION))
     }
 
     /// Every param's value.

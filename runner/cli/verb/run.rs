@@ -31,10 +31,10 @@ pub(crate) struct Run {
     /// Only show what would run and why, as `flowrun plan` does
     #[arg(long, conflicts_with = "resume")]
     dry_run: bool,
-    /// Use nothing that the lock does not hold: drift is refused before anything runs. So where the variable CI is `true`
+    /// Use nothing that the lock does not hold: drift is refused before anything runs. So for a bundle, and where the variable CI is `true`
     #[arg(long, overrides_with = "no_locked")]
     locked: bool,
-    /// Complete the lock where it does not hold something, also where the variable CI is `true`
+    /// Complete the lock where it does not hold something, also for a bundle, and where the variable CI is `true`
     #[arg(long, overrides_with = "locked")]
     no_locked: bool,
     /// Write every event as one JSON object a line to standard output
@@ -92,9 +92,9 @@ impl Run {
         Ok(reporter.close(&again))
     }
 
-    /// Whether drift is refused. Services for continuous integration set `CI`.
+    /// Whether drift is refused: a bundle holds all there is to use, and services for continuous integration set `CI`.
     fn is_locked(&self, ci: Option<std::ffi::OsString>) -> bool {
-        self.locked || !self.no_locked && ci.is_some_and(|ci| ci == "true")
+        self.locked || !self.no_locked && (self.pipeline.is_bundle() || ci.is_some_and(|ci| ci == "true"))
     }
 
     /// `run --resume x.yaml` means the file: a run's id never looks like one.

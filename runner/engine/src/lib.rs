@@ -1,6 +1,7 @@
 //! What flowrun does: moves bytes and runs other people's code. What to do is decided in `flowrun-core`.
 
 pub mod builtin;
+pub mod bundle;
 pub mod craft;
 mod diff;
 pub mod fetch;

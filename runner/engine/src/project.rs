@@ -1,11 +1,12 @@
 //! A pipeline file in its project: finding it, reading it, checking it against the files around it.
 //!
 //! The project is the nearest folder above the file that holds `.flowrun` or `.git`, else the file's own folder. Paths
-//! in the file are relative to the file, and stay inside the project.
+//! in the file are relative to the file, and stay inside the project. A bundle is opened as the pipeline that it holds: its paths stay inside
+//! what was unpacked, and its results go to the project that the working directory is in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use flowrun_core::lang::finding::Finding;
 use flowrun_core::lang::uses;
@@ -18,13 +19,15 @@ use crate::fetch::Cache;
 use crate::lockfile::{LockError, Lockfile};
 use crate::locking::Upgrade;
 use crate::registry::{self, Ready, SCHEME};
-use crate::{builtin, manifest, wasm};
+use crate::{builtin, bundle, manifest, wasm};
 
 /// A pipeline that keeps every rule, and where it is.
 #[derive(Clone, Debug)]
 pub struct Project {
-    /// The project's folder.
+    /// The folder that has the store and the results: the project's, or where a bundle is run.
     pub root: PathBuf,
+    /// The folder that the paths of the file stay inside: the project's, or the bundle's.
+    pub tree: PathBuf,
     /// The pipeline file, absolute.
     pub file: PathBuf,
     /// The file as a person reads it: relative to where the command runs, where that is shorter.
@@ -37,6 +40,8 @@ pub struct Project {
     pub program: Program,
     /// The plugins that its steps take from registries, by what `uses` says. They are in the user's cache.
     pub plugins: BTreeMap<String, PluginPin>,
+    /// Files beside it that were read as a part of it: requirements of Python's own tools.
+    pub read: Vec<String>,
 }
 
 /// Why a pipeline cannot be opened.
@@ -55,6 +60,14 @@ pub enum OpenError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// It is a bundle that cannot be used.
+    #[error("{shown}: {}", failure.message)]
+    Bundle {
+        /// The file as a person reads it.
+        shown: String,
+        /// Why not.
+        failure: Failure,
     },
     /// The lock that pins its plugins cannot be used.
     #[error(transparent)]
@@ -132,23 +145,47 @@ impl Project {
             Some(file) => file.to_owned(),
             None => only_pipeline()?,
         };
-        let io = |source| OpenError::Io { path: given.clone(), source };
-        let file = std::fs::canonicalize(&given).map_err(io)?;
+        if bundle::is_bundle(&given) {
+            return Self::of_bundle(&given, profile, pins);
+        }
+        let file = std::fs::canonicalize(&given).map_err(|source| OpenError::Io { path: given.clone(), source })?;
+        let root = Self::root_of(&file);
+        let place = Place { file, tree: root.clone(), root, shown: given.display().to_string() };
+        Self::read(place, profile, pins)
+    }
+
+    /// The pipeline of a bundle, whose results go where it is run.
+    fn of_bundle(given: &Path, profile: Option<&str>, pins: &PluginPins) -> Result<Self, OpenError> {
+        let shown = given.display().to_string();
+        let io = |source| OpenError::Io { path: given.to_owned(), source };
+        let here = std::env::current_dir().and_then(std::fs::canonicalize).map_err(io)?;
+        if !given.exists() {
+            return Err(io(std::io::ErrorKind::NotFound.into()));
+        }
+        let opened = Cache::of_user().and_then(|cache| bundle::open(given, &cache));
+        let opened = opened.map_err(|failure| OpenError::Bundle { shown: shown.clone(), failure })?;
+        let file = opened.root.join(&opened.bundle.pipeline);
+        let place = Place { file, tree: opened.root, root: Self::root_of(&here), shown };
+        Self::read(place, profile.or(opened.bundle.profile.as_deref()), pins)
+    }
+
+    fn read(place: Place, profile: Option<&str>, pins: &PluginPins) -> Result<Self, OpenError> {
+        let Place { file, tree, root, shown } = place;
+        let io = |source| OpenError::Io { path: shown.clone().into(), source };
         if std::fs::metadata(&file).map_err(io)?.len() > LARGEST_FILE {
             return Err(io(std::io::Error::other("it is larger than a pipeline file may be (8 MiB)")));
         }
         let text = std::fs::read_to_string(&file).map_err(io)?;
-        let root = Self::root_of(&file);
-        let shown = given.display().to_string();
-        let folder = file.parent().unwrap_or(&root).to_owned();
+        let folder = file.parent().unwrap_or(&tree).to_owned();
         let registry = of_registries(&file, &shown, &text, profile, pins)?;
-        let around = Around { root: root.clone(), folder, registry };
+        let around = Around { root: tree.clone(), folder, registry, read: Mutex::default() };
         match lang::load(&text, profile, &around) {
             Ok(program) => {
                 let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
                 let name = program.pipeline.name.clone().unwrap_or(stem);
                 let plugins = around.registry.into_iter().map(|(uses, ready)| (uses, ready.pin)).collect();
-                Ok(Self { root, file, shown, text, name, program, plugins })
+                let read = around.read.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().collect();
+                Ok(Self { root, tree, file, shown, text, name, program, plugins, read })
             }
             Err(findings) => Err(OpenError::Findings { shown, text, findings }),
         }
@@ -163,12 +200,12 @@ impl Project {
 
     /// A path of the pipeline file, absolute.
     pub fn path(&self, written: &str) -> PathBuf {
-        self.file.parent().unwrap_or(&self.root).join(written)
+        self.file.parent().unwrap_or(&self.tree).join(written)
     }
 
     /// The pipeline file relative to the project.
     pub fn file_in_project(&self) -> String {
-        self.file.strip_prefix(&self.root).unwrap_or(&self.file).display().to_string()
+        self.file.strip_prefix(&self.tree).unwrap_or(&self.file).display().to_string()
     }
 }
 
@@ -224,12 +261,22 @@ fn looks_like_pipeline(path: &Path) -> bool {
     yaml && std::fs::read_to_string(path).is_ok_and(|text| text.lines().any(|line| line.starts_with("flowrun:")))
 }
 
+/// Where a pipeline file is.
+struct Place {
+    file: PathBuf,
+    tree: PathBuf,
+    root: PathBuf,
+    shown: String,
+}
+
 /// The files around a pipeline.
 struct Around {
     root: PathBuf,
     folder: PathBuf,
     /// The plugins of registries that steps use, by what `uses` says.
     registry: BTreeMap<String, Ready>,
+    /// What was read as a part of it.
+    read: Mutex<BTreeSet<String>>,
 }
 
 impl World for Around {
@@ -246,6 +293,7 @@ impl World for Around {
     }
 
     fn read(&self, path: &str) -> Result<String, String> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
         let path = self.folder.join(path);
         match std::fs::metadata(&path) {
             Ok(found) if !found.is_file() => Err("it is no file".to_owned()),
@@ -306,7 +354,8 @@ mod tests {
         std::fs::write(root.join("data"), "x").expect("write");
         std::os::unix::fs::symlink("/etc/passwd", root.join("pipelines/link")).expect("link");
         let folder = root.join("pipelines");
-        let around = Around { root: Project::root_of(&folder), folder, registry: BTreeMap::new() };
+        let around =
+            Around { root: Project::root_of(&folder), folder, registry: BTreeMap::new(), read: Mutex::default() };
         assert_eq!(around.exists("sub"), Some(true));
         assert_eq!(around.exists("../data"), Some(true));
         assert_eq!(around.exists("nothing"), Some(false));

@@ -6,6 +6,7 @@
 //! | digests of workspace files | [`memo`] | in its first line | the same: an empty memory |
 //! | a folder's listing | [`Tree`](crate::artifact::Tree) | in its first line | it is stored under its digest; only exactly what is written is read |
 //! | a run's events | [`record`] | `format` in the first event | that line is skipped |
+//! | a bundle's table of contents | [`bundle`] | `flowrun_bundle` | an error: nothing of it is used |
 //! | a pipeline's lock | [`lock`] | `flowrun-lock` | an error that names the file and the line: people commit it, and merge it by hand |
 //!
 //! **Two versions.** Whole stores of another layout lie in another folder and do not meet. Inside one:
@@ -22,6 +23,7 @@
 //! **One form each.** What can be read is what could have been written, byte for byte where a digest hangs on it: a listing with its lines in
 //! another order, or a digest in capital letters, would be a second name for one thing.
 
+pub mod bundle;
 pub mod entry;
 pub mod lock;
 pub mod memo;

@@ -14,6 +14,7 @@
 //!     pythons/             VERSION.json: which interpreter fits, and how its file looked
 //!     environments/        DIGEST/: Python environments, whole where they hold their marker
 //!     uv/                  uv's own cache, on the same file system so that environments are hard links into it
+//!     bundles/DIGEST/      the projects of bundles, by the digest of their tables of contents; whole where they are there
 //!     locks/               empty files, locked by who works on what they name; the kernel frees those of the dead
 //!     tmp/                 work in progress; what is older than a day is nobody's
 //! ```
@@ -185,7 +186,7 @@ fn make_private(folder: &Path) -> io::Result<()> {
 }
 
 /// The sha256 of a file, in hexadecimal.
-pub(super) fn sha256_of(path: &Path) -> io::Result<String> {
+pub(crate) fn sha256_of(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 256 << 10];

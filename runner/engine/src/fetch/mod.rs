@@ -31,10 +31,11 @@ pub use tools::{ONNXRUNTIME, UV, onnxruntime, uv};
 pub use url::{Fetched, url};
 pub use wheel::wheel;
 
-pub(crate) use cache::{Stamp, hex, read_json, write_json};
+pub(crate) use cache::{Stamp, hex, read_json, sha256_of, write_json};
 pub(crate) use pip::config as pip_config;
 pub(crate) use redact::redact;
-pub(crate) use wheel::checked_name;
+pub(crate) use tools::uv_pin;
+pub(crate) use wheel::{checked_name, kept as kept_wheel, kept_by_hash, wheels};
 
 use flowrun_core::outcome::{Failure, FailureKind};
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,6 @@
 //! The machine's own pip: it alone knows which index to ask, through which proxy, with which certificates and credentials.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -25,22 +26,11 @@ pub(super) async fn download(
     folder: &Path,
 ) -> Result<(), Failure> {
     let wish = match pinned {
-        Some(pin) => format!("{name}=={version} --hash=sha256:{}\n", pin.sha256),
-        None => format!("{name}=={version}\n"),
+        Some(pin) => pin.line(),
+        None => format!("{name}=={version}"),
     };
-    let list = folder.join("wish.txt");
-    std::fs::write(&list, wish)
-        .map_err(|error| infrastructure(format!("cannot write `{}`: {error}", list.display())))?;
-    let mut args: Vec<OsString> =
-        ["download", "--quiet", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input"]
-            .into_iter()
-            .chain(["--disable-pip-version-check", "--no-color"])
-            .chain(PYTHON)
-            .map(OsString::from)
-            .collect();
-    args.extend(platform.tags().into_iter().map(|tag| format!("--platform={tag}").into()));
-    args.extend(["--dest".into(), folder.into(), "-r".into(), list.into()]);
-    let output = run(&args, folder).await?;
+    let for_any = PYTHON.map(str::to_owned);
+    let output = ask(&[wish], &for_any, platform, &BTreeMap::new(), folder).await?;
     if output.status.success() {
         return Ok(());
     }
@@ -48,9 +38,78 @@ pub(super) async fn download(
     Err(failure(name, version, platform, pinned, &said))
 }
 
+/// Has pip download these very wheels of a Python environment, from where uv would bring them.
+pub(super) async fn download_all(
+    pins: &[&WheelPin],
+    python: &str,
+    platform: Platform,
+    folder: &Path,
+) -> Result<(), Failure> {
+    let lines: Vec<String> = pins.iter().map(|pin| pin.line()).collect();
+    let tag = python.split('.').take(2).collect::<String>();
+    let made_for = ["--implementation=cp", "--abi=abi3", "--abi=none"].map(str::to_owned).into_iter();
+    let made_for: Vec<String> =
+        made_for.chain([format!("--python-version={python}"), format!("--abi=cp{tag}")]).collect();
+    let env =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let output = ask(&lines, &made_for, platform, &of_uv(&env.collect()), folder).await?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let named = |pin: &&&WheelPin| said.contains(&format!("{}=={} from", pin.name, pin.version));
+    let pin = pins.iter().find(named).or(pins.first()).copied();
+    let (name, version) = pin.map_or(("", ""), |pin| (&pin.name, &pin.version));
+    Err(failure(name, version, platform, pin, &said))
+}
+
+/// Where uv's variables say which index to ask, the same for pip: both bring the same packages.
+fn of_uv(env: &BTreeMap<String, String>) -> BTreeMap<&'static str, String> {
+    let set = |name: &str| env.get(name).filter(|value| !value.is_empty()).cloned();
+    // `name=address` is an index with a name.
+    let bare = |index: &str| match index.split_once('=') {
+        Some((name, address)) if !name.contains(['/', ':']) => address.to_owned(),
+        _ => index.to_owned(),
+    };
+    let spaced = |text: String| text.split([',', ' ']).map(bare).collect::<Vec<_>>().join(" ");
+    let no_index = set("UV_NO_INDEX").filter(|value| matches!(value.as_str(), "1" | "true"));
+    [
+        ("PIP_INDEX_URL", set("UV_DEFAULT_INDEX").or_else(|| set("UV_INDEX_URL")).as_deref().map(bare)),
+        ("PIP_EXTRA_INDEX_URL", set("UV_INDEX").or_else(|| set("UV_EXTRA_INDEX_URL")).map(spaced)),
+        ("PIP_FIND_LINKS", set("UV_FIND_LINKS").map(|links| links.replace(',', " "))),
+        ("PIP_NO_INDEX", no_index),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value?)))
+    .collect()
+}
+
+async fn ask(
+    lines: &[String],
+    made_for: &[String],
+    platform: Platform,
+    settings: &BTreeMap<&'static str, String>,
+    folder: &Path,
+) -> Result<Output, Failure> {
+    let list = folder.join("wish.txt");
+    std::fs::write(&list, lines.join("\n") + "\n")
+        .map_err(|error| infrastructure(format!("cannot write `{}`: {error}", list.display())))?;
+    let mut args: Vec<OsString> =
+        ["download", "--quiet", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input"]
+            .into_iter()
+            .chain(["--disable-pip-version-check", "--no-color"])
+            .map(OsString::from)
+            .collect();
+    args.extend(made_for.iter().map(OsString::from));
+    args.extend(platform.tags().into_iter().map(|tag| format!("--platform={tag}").into()));
+    args.extend(["--dest".into(), folder.into(), "-r".into(), list.into()]);
+    run(&args, settings, folder).await
+}
+
 /// Those of `keys` (as `global.index-url`) that pip's own files set, if there is a pip.
 pub(crate) async fn config(keys: &[&str], folder: &Path) -> Vec<(String, String)> {
-    let Ok(output) = run(&["config".into(), "list".into(), "--no-color".into()], folder).await else {
+    let none = BTreeMap::new();
+    let Ok(output) = run(&["config".into(), "list".into(), "--no-color".into()], &none, folder).await else {
         return Vec::new();
     };
     let said = String::from_utf8_lossy(&output.stdout);
@@ -61,10 +120,11 @@ pub(crate) async fn config(keys: &[&str], folder: &Path) -> Vec<(String, String)
     pairs.filter(|(key, _)| keys.contains(&key.as_str())).collect()
 }
 
-async fn run(args: &[OsString], folder: &Path) -> Result<Output, Failure> {
+async fn run(args: &[OsString], settings: &BTreeMap<&'static str, String>, folder: &Path) -> Result<Output, Failure> {
     for pip in PIPS {
         let mut command = Command::new(pip[0]);
-        command.args(&pip[1..]).args(args).current_dir(folder).stdin(Stdio::null()).kill_on_drop(true);
+        command.args(&pip[1..]).args(args).envs(settings);
+        command.current_dir(folder).stdin(Stdio::null()).kill_on_drop(true);
         match command.output().await {
             Ok(output) if !is_absent(&output) => return Ok(output),
             Ok(_) => {}

@@ -40,7 +40,7 @@ const UV_WHEELS: [(Os, Arch, &str, &str); 4] = [
 ];
 
 /// The pin of uv for `platform`.
-pub(super) fn uv_pin(platform: Platform) -> Option<WheelPin> {
+pub(crate) fn uv_pin(platform: Platform) -> Option<WheelPin> {
     let (.., file, sha256) = *UV_WHEELS.iter().find(|(os, arch, ..)| Platform { os: *os, arch: *arch } == platform)?;
     Some(WheelPin { name: "uv".into(), version: UV.into(), file: file.into(), sha256: sha256.into() })
 }

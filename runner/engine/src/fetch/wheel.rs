@@ -52,7 +52,53 @@ pub async fn wheel(
     Ok((path, pin))
 }
 
+/// Brings the wheels of a Python environment that are not here yet, together: those very ones or none.
+pub(crate) async fn wheels(cache: &Cache, pins: &[WheelPin], python: &str, platform: Platform) -> Result<(), Failure> {
+    pins.iter().try_for_each(|pin| check_pin(pin, &pin.name, checked_version(&pin.version)?))?;
+    let missing = || -> Vec<&WheelPin> { pins.iter().filter(|pin| kept(cache, pin).is_none()).collect() };
+    if missing().is_empty() {
+        return Ok(());
+    }
+    let _lock = cache.lock("wheels").await?;
+    let missing = missing();
+    let scratch = cache.scratch()?;
+    if !missing.is_empty() {
+        pip::download_all(&missing, python, platform, scratch.path()).await?;
+    }
+    for pin in missing {
+        let file = scratch.path().join(&pin.file);
+        let found = sha256_of(&file).map_err(|_| {
+            infrastructure(format!("pip did not bring `{}`", pin.file))
+                .hint("it chose another file of that version: is it still in the index?")
+        })?;
+        if found != pin.sha256 {
+            return Err(pip::mismatch(pin, &found));
+        }
+        cache.keep(&file, KIND, &pin.sha256, &pin.file)?;
+    }
+    Ok(())
+}
+
+/// A pinned wheel that is here.
+pub(crate) fn kept(cache: &Cache, pin: &WheelPin) -> Option<PathBuf> {
+    cache.find(KIND, &pin.sha256, &pin.file)
+}
+
+/// The wheel of a package that has that sha256, if it is here.
+pub(crate) fn kept_by_hash(cache: &Cache, name: &str, sha256: &str) -> Option<PathBuf> {
+    let files = fs::read_dir(cache.path(&[KIND, sha256])).ok().filter(|_| is_sha256(sha256))?.flatten();
+    let package = |file: &String| file.strip_suffix(".whl").and_then(|file| checked_name(file.split('-').next()?).ok());
+    let mut files = files.filter_map(|entry| entry.file_name().into_string().ok());
+    let file = files.find(|file| package(file).is_some_and(|package| package == name))?;
+    cache.find(KIND, sha256, &file)
+}
+
 impl WheelPin {
+    /// The line by which it is asked for: that file or none.
+    pub(super) fn line(&self) -> String {
+        format!("{}=={} --hash=sha256:{}", self.name, self.version, self.sha256)
+    }
+
     /// The pin of `name==version` whose file a lock names.
     pub(crate) fn of(name: &str, version: &str, file: &FilePin) -> Result<Self, Failure> {
         let name = checked_name(name)?;

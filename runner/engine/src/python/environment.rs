@@ -11,7 +11,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::requirement::is_locked;
 use super::uv::{Said, Uv, failure};
-use super::{Interpreter, PythonLock, check_version, intact, interpreter};
+use super::{Interpreter, PythonLock, check_version, intact, interpreter, local};
 use crate::fetch::{Cache, Platform, checked_name, refused, write_json};
 
 /// The file that says that an environment is whole.
@@ -128,18 +128,29 @@ async fn build(cache: &Cache, lock: &PythonLock, environment: &Environment, say:
             .map(Into::into)
             .to_vec();
     args.extend([environment.python.as_os_str().to_owned(), list.into()]);
-    args.extend(lock.no_binary.iter().map(|name| format!("--no-binary={name}").into()));
-    args.extend(uv.index_args());
+    let local = local::wheels(cache, lock)?;
+    match &local {
+        Some(folder) => {
+            args.extend(["--no-index", "--offline", "--find-links"].map(Into::into));
+            args.push(folder.path().into());
+        }
+        None => {
+            args.extend(lock.no_binary.iter().map(|name| format!("--no-binary={name}").into()));
+            args.extend(uv.index_args());
+        }
+    }
     sync(&uv, &args, &what, say).await?;
     mended(cache, &uv, args, environment, &what, say).await
 }
 
 async fn sync(uv: &Uv, args: &[OsString], what: &str, say: &Sender<Say>) -> Result<(), Failure> {
     // All of it may be in the cache, and then the index need not be asked: seconds less, and no network.
-    let mut offline = args.to_vec();
-    offline.push("--offline".into());
-    if uv.run(&offline, "", None).await?.well {
-        return Ok(());
+    if !args.iter().any(|arg| arg == "--offline") {
+        let mut offline = args.to_vec();
+        offline.push("--offline".into());
+        if uv.run(&offline, "", None).await?.well {
+            return Ok(());
+        }
     }
     well(what, uv.run(args, "", Some(say)).await?)
 }

@@ -21,6 +21,7 @@
 mod environment;
 mod intact;
 mod interpreter;
+mod local;
 mod requirement;
 mod resolve;
 mod settings;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use flowrun_core::lang::wheel_pin;
 use flowrun_core::outcome::{Failure, FailureKind, Say, Stream};
 use flowrun_core::plan::{input_path, output_path};
 use serde_json::{Map, Value as Json};
@@ -13,7 +12,7 @@ use super::execute::Attempt;
 use super::room::Room;
 use super::session::Session;
 use crate::onnx::{self, OnnxJob};
-use crate::{fetch, process};
+use crate::process;
 
 /// The hidden verb by which flowrun starts itself for this.
 pub(crate) const CHILD: &str = "__onnx";
@@ -79,9 +78,7 @@ async fn job(
     settings: &Map<String, Json>,
     room: &Room,
 ) -> Result<OnnxJob, Failure> {
-    let (pin, wheel) = session.runtime_pin(&attempt.planned.step)?;
-    let (_, version) = wheel_pin(&pin).ok_or_else(|| broken("the runtime is not pinned"))?;
-    let (library, _) = fetch::onnxruntime(&session.cache, version, Some(&wheel)).await?;
+    let library = session.runtime(&attempt.planned.step).await?;
     let input = |name: &str| {
         attempt
             .job

@@ -10,13 +10,14 @@
 //! driver listens is slowed down, never cut off. Plugins speak to the driver's own directly.
 //!
 //! Here stands the loop; [`looking`] asks what a step's result is, [`attempts`] starts what must run, [`elsewhere`] asks whether another run makes
-//! it, [`ending`] sees the run off, [`telling`] is how anybody hears of it.
+//! it, [`supplying`] has what they stand on brought first, [`ending`] sees the run off, [`telling`] is how anybody hears of it.
 
 mod attempts;
 mod elsewhere;
 mod ending;
 mod looking;
 mod node;
+mod supplying;
 mod telling;
 
 use std::collections::HashMap;
@@ -42,6 +43,7 @@ use elsewhere::Claiming;
 pub(crate) use looking::Found;
 use looking::Looks;
 use node::Node;
+use supplying::{Supplied, Supplies};
 
 /// How often the reporter may redraw.
 const TICK: Duration = Duration::from_millis(100);
@@ -54,11 +56,14 @@ enum Message {
     Said(NodeId, Say),
     Ended(NodeId, Box<Result<Made, Failure>>),
     Resume(NodeId),
+    Bringing(Say),
+    Supplied(Supplied),
 }
 
 /// What a run is asked to do differently.
 pub(crate) struct Wishes {
     pub(crate) dry_run: bool,
+    pub(crate) keep_going: bool,
     pub(crate) forced: std::collections::BTreeSet<NodeId>,
     pub(crate) resumed: Option<Resumed>,
 }
@@ -77,6 +82,7 @@ pub(crate) struct Driver<'a> {
     stop: Stop,
     token: CancellationToken,
     making: HashMap<Digest, NodeId>,
+    supplies: Supplies,
     counts: Counts,
     pub(crate) failures: Vec<(String, Failure)>,
     sender: mpsc::Sender<Message>,
@@ -118,6 +124,7 @@ impl<'a> Driver<'a> {
             stop,
             token,
             making: HashMap::new(),
+            supplies: Supplies::default(),
             counts: Counts::default(),
             failures: Vec::new(),
             sender,
@@ -172,6 +179,7 @@ impl<'a> Driver<'a> {
     fn obey(&mut self, order: Order) {
         match order {
             Order::Look(id) => self.look(id),
+            Order::Start(id, attempt) if !self.may_start(id, attempt) => {}
             Order::Start(id, attempt) => self.start(id, attempt),
             Order::Pause(id, _, pause) => {
                 let sender = self.sender.clone();
@@ -190,6 +198,8 @@ impl<'a> Driver<'a> {
 
     fn handle(&mut self, message: Message) {
         match message {
+            // One that could not be supplied is over before it was looked at.
+            Message::Looked(id, _) if matches!(self.scheduler.state(id), State::Done(_)) => {}
             Message::Looked(id, looked) => self.looked(id, *looked),
             Message::Claimed(id, claiming) => self.claimed(id, claiming),
             Message::Held(id, holder) => self.held(id, holder),
@@ -197,6 +207,8 @@ impl<'a> Driver<'a> {
             Message::Said(id, say) => self.said(id, say),
             Message::Ended(id, result) => self.ended(id, *result),
             Message::Resume(id) => self.scheduler.resume(id),
+            Message::Bringing(say) => self.bringing(say),
+            Message::Supplied(supplied) => self.supplied(supplied),
         }
     }
 

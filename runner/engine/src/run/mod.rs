@@ -8,6 +8,7 @@ mod detector;
 mod driver;
 mod execute;
 mod explain;
+mod fetch;
 mod look;
 mod plugin;
 mod prepare;
@@ -19,6 +20,7 @@ mod session;
 mod shard;
 mod shell;
 mod stop;
+mod supply;
 mod toolset;
 mod verify;
 mod why;
@@ -37,6 +39,7 @@ use flowrun_core::schedule::{Machine, Need, NodeId, Scheduler};
 use serde_json::{Map, Value as Json, json};
 
 pub use explain::{Explanation, explain};
+pub use fetch::fetch;
 pub use resume::Refusal;
 pub use stop::Stop;
 pub use verify::{OutputDiffers, Place, Told, Verdict, Verification, Verified, verify};
@@ -49,6 +52,8 @@ use driver::{Driver, Wishes};
 use prepare::{Locking, prepare};
 use resume::Resumed;
 use session::Session;
+
+pub(crate) use session::runtime_of;
 
 /// What a run is asked to do.
 #[derive(Clone, Debug, Default)]
@@ -171,7 +176,7 @@ pub async fn run(project: &Project, options: Options, report: &mut dyn Report, s
         _ => Ok(()),
     };
     let resumed_run = resumed.as_ref().map(|resumed| resumed.run.clone());
-    let wishes = Wishes { dry_run: options.dry_run, forced, resumed };
+    let wishes = Wishes { dry_run: options.dry_run, keep_going: options.keep_going, forced, resumed };
     let machine = machine(options.jobs);
     let scheduler = Scheduler::new(plan.specs(chosen.as_ref()), machine, options.keep_going || options.dry_run);
     let session = Arc::new(session);

@@ -236,6 +236,12 @@ impl Session {
         Ok((pin, wheel))
     }
 
+    /// The library of that wheel, on disk.
+    pub(crate) async fn runtime(&self, step: &Step) -> Result<PathBuf, Failure> {
+        let (_, wheel) = self.runtime_pin(step)?;
+        fetch::onnxruntime(&self.cache, &wheel.version, Some(&wheel)).await.map(|(library, _)| library)
+    }
+
     pub(crate) fn runtime_leaf(&self, step: &Step) -> Result<String, Failure> {
         let (pin, wheel) = self.runtime_pin(step)?;
         Ok(format!("{pin} sha256:{}", wheel.sha256))
@@ -310,7 +316,8 @@ pub(crate) async fn interpreters(
     Ok((found, others))
 }
 
-fn runtime_of(step: &Step) -> String {
+/// The wheel of ONNX Runtime that a step runs with, `name==version`.
+pub(crate) fn runtime_of(step: &Step) -> String {
     let version = step.onnx.as_ref().and_then(|onnx| onnx.runtime.as_deref()).unwrap_or(fetch::ONNXRUNTIME);
     format!("onnxruntime=={version}")
 }

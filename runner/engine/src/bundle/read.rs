@@ -1,0 +1,151 @@
+//! Opening a bundle: everything in it goes into the user's cache, each file against its sha256, once.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+
+use flowrun_core::digest::Digest;
+use flowrun_core::outcome::Failure;
+use flowrun_core::stored::bundle::{BadBundle, Bundle, Entry};
+use sha2::{Digest as _, Sha256};
+use zip::{CompressionMethod, ZipArchive};
+
+use super::write::{CONTENTS, PROJECT};
+use crate::fetch::{Cache, Platform, hex, infrastructure, refused};
+
+const KIND: &str = "bundles";
+/// The most that a table of contents has: a million files.
+const LARGEST_CONTENTS: u64 = 256 << 20;
+
+type Archive = ZipArchive<BufReader<File>>;
+
+/// A bundle in the user's cache.
+#[derive(Clone, Debug)]
+pub(crate) struct Opened {
+    /// The folder of its project.
+    pub(crate) root: PathBuf,
+    /// What it holds.
+    pub(crate) bundle: Bundle,
+}
+
+/// Opens a bundle.
+///
+/// # Errors
+/// When it is none, or not whole, or not for this machine.
+pub(crate) fn open(file: &Path, cache: &Cache) -> Result<Opened, Failure> {
+    let opened = File::open(file).map_err(|error| infrastructure(format!("cannot read the bundle: {error}")))?;
+    let mut archive = ZipArchive::new(BufReader::new(opened)).map_err(|error| damaged(&error.to_string()))?;
+    let text = contents(&mut archive)?;
+    let bundle = Bundle::parse(&text).map_err(|bad| match bad {
+        BadBundle::Damaged(why) => damaged(&why),
+        newer => refused(format!("cannot use the bundle: {newer}")).hint("a newer flowrun reads it"),
+    })?;
+    is_for_here(&bundle)?;
+    let root = cache.path(&[KIND, &Digest::of(text.as_bytes()).to_string()]);
+    // The folder takes its name when all is there.
+    if !root.is_dir() {
+        keep(&mut archive, &bundle, cache)?;
+        lay(&mut archive, &bundle, cache, &root)?;
+    }
+    Ok(Opened { root: fs::canonicalize(&root).map_err(|error| cache.trouble(&error))?, bundle })
+}
+
+fn damaged(why: &str) -> Failure {
+    refused(format!("the bundle is damaged, or is none: {why}")).hint("copy it again, or pack it again")
+}
+
+fn is_for_here(bundle: &Bundle) -> Result<(), Failure> {
+    let here = Platform::current()?.to_string();
+    if bundle.platforms.contains(&here) {
+        return Ok(());
+    }
+    let platforms: Vec<&str> = bundle.platforms.iter().map(String::as_str).collect();
+    Err(refused(format!("the bundle is for {}, and this machine is {here}", platforms.join(", ")))
+        .hint(format!("pack it with `flowrun bundle --platform {here}`")))
+}
+
+fn contents(archive: &mut Archive) -> Result<String, Failure> {
+    let member = archive.by_name(CONTENTS).map_err(|_| damaged(&format!("there is no `{CONTENTS}` in it")))?;
+    let mut text = String::new();
+    let read = member.take(LARGEST_CONTENTS + 1).read_to_string(&mut text);
+    match read {
+        Ok(length) if length as u64 <= LARGEST_CONTENTS => Ok(text),
+        Ok(_) => Err(damaged("its table of contents is too large")),
+        Err(error) => Err(damaged(&error.to_string())),
+    }
+}
+
+/// What is found by its sha256 goes where everything is that was fetched.
+fn keep(archive: &mut Archive, bundle: &Bundle, cache: &Cache) -> Result<(), Failure> {
+    for kept in &bundle.kept {
+        if cache.find(kept.kind.folder(), &kept.sha256, &kept.file).is_some() {
+            continue;
+        }
+        let scratch = cache.scratch()?;
+        let file = scratch.path().join("member");
+        let out = File::create(&file).map_err(|error| cache.trouble(&error))?;
+        copy(archive, &kept.member(), out, &kept.sha256, kept.size, cache)?;
+        cache.keep(&file, kept.kind.folder(), &kept.sha256, &kept.file)?;
+    }
+    Ok(())
+}
+
+/// Lays the project out aside, and gives it its place.
+fn lay(archive: &mut Archive, bundle: &Bundle, cache: &Cache, root: &Path) -> Result<(), Failure> {
+    let trouble = |error: io::Error| cache.trouble(&error);
+    let scratch = cache.scratch()?;
+    let aside = scratch.path().join(PROJECT);
+    fs::create_dir(&aside).map_err(trouble)?;
+    // In the order of their names, so that a folder comes before what is in it. Nothing is there yet: whatever is in the way of a name was put
+    // there by this bundle, and is an error.
+    for (path, entry) in &bundle.project {
+        let place = aside.join(path);
+        match entry {
+            Entry::Folder => fs::create_dir(&place).map_err(trouble)?,
+            Entry::Link(target) => std::os::unix::fs::symlink(target, &place).map_err(trouble)?,
+            Entry::File { sha256, size, executable } => {
+                let out = File::create_new(&place).map_err(trouble)?;
+                copy(archive, &format!("{PROJECT}/{path}"), out, sha256, *size, cache)?;
+                let mode = if *executable { 0o755 } else { 0o644 };
+                fs::set_permissions(&place, std::os::unix::fs::PermissionsExt::from_mode(mode)).map_err(trouble)?;
+            }
+        }
+    }
+    cache.folder(KIND)?;
+    match fs::rename(&aside, root) {
+        // Another flowrun was faster.
+        Err(_) if root.is_dir() => Ok(()),
+        renamed => renamed.map_err(trouble),
+    }
+}
+
+/// Copies a member that is what the table of contents says, or fails.
+fn copy(
+    archive: &mut Archive,
+    name: &str,
+    mut out: File,
+    sha256: &str,
+    size: u64,
+    cache: &Cache,
+) -> Result<(), Failure> {
+    let member = archive.by_name(name).map_err(|_| damaged(&format!("there is no `{name}` in it")))?;
+    // What is stored as it is takes no more room than the archive itself.
+    if member.compression() != CompressionMethod::Stored || member.size() != size {
+        return Err(damaged(&format!("`{name}` is not the file that it lists")));
+    }
+    let mut member = member.take(size + 1);
+    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 256 << 10]);
+    loop {
+        let length = member.read(&mut buffer).map_err(|error| damaged(&format!("`{name}`: {error}")))?;
+        if length == 0 {
+            break;
+        }
+        hasher.update(&buffer[..length]);
+        out.write_all(&buffer[..length]).map_err(|error| cache.trouble(&error))?;
+    }
+    let found = hex(hasher);
+    match found == sha256 {
+        true => Ok(()),
+        false => Err(damaged(&format!("`{name}` is not the file that it lists: its sha256 is {found}, not {sha256}"))),
+    }
+}
