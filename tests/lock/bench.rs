@@ -1,7 +1,9 @@
 //! A project with an index of hand-made packages, and a cache of its own.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use crate::support::wheels::{self, package};
 use crate::support::{self, Bed, Said, said};
@@ -14,6 +16,21 @@ pub(crate) fn here() -> String {
 /// A Linux that this machine is not.
 pub(crate) fn other() -> &'static str {
     if here() == "linux-aarch64" { "linux-x86_64" } else { "linux-aarch64" }
+}
+
+/// The folder of uv's wheel in the cache that all tests share, where it is brought once.
+fn uv() -> &'static Path {
+    static UV: OnceLock<PathBuf> = OnceLock::new();
+    UV.get_or_init(|| {
+        let bed = Bed::new("flowrun: 1\nsources: { x: { pypi: six==1.16.0 } }\nsteps: { s: { run: 'true', inputs: { x: sources.x } } }\n");
+        bed.flowrun(&["lock"]).ok();
+        let wheels = std::fs::read_dir(support::cache().join("v1/wheels")).expect("there").flatten();
+        let holds_uv = |folder: &PathBuf| {
+            let names = std::fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.file_name());
+            names.into_iter().any(|name| name.to_string_lossy().starts_with("uv-"))
+        };
+        wheels.map(|entry| entry.path()).find(holds_uv).expect("uv was brought")
+    })
 }
 
 pub(crate) struct Bench {
@@ -34,12 +51,13 @@ impl Bench {
 
     /// Only what is the same for every project is shared: uv, and compiled plugins.
     fn share(&self, cache: &Path) {
-        std::fs::create_dir_all(cache.join("v1")).expect("mkdir");
-        for kind in ["wheels", "wasm"] {
-            let shared = support::cache().join("v1").join(kind);
-            std::fs::create_dir_all(&shared).expect("mkdir");
-            std::os::unix::fs::symlink(shared, cache.join("v1").join(kind)).expect("link");
-        }
+        let (shared, own) = (support::cache().join("v1"), cache.join("v1"));
+        std::fs::create_dir_all(own.join("wheels")).expect("mkdir");
+        std::fs::create_dir_all(shared.join("wasm")).expect("mkdir");
+        std::os::unix::fs::symlink(shared.join("wasm"), own.join("wasm")).expect("link");
+        let uv = uv();
+        let name = uv.file_name().expect("a name");
+        std::os::unix::fs::symlink(uv, own.join("wheels").join(name)).expect("link");
     }
 
     pub(crate) fn pipeline(&self, text: &str) {
@@ -65,6 +83,16 @@ impl Bench {
 
     pub(crate) fn cache(&self) -> PathBuf {
         self.cache.join("v1")
+    }
+
+    /// The contents of the environments in the cache, by their digests.
+    pub(crate) fn contents(&self) -> BTreeSet<String> {
+        let environments = std::fs::read_dir(self.cache().join("environments")).expect("there").flatten();
+        let markers = environments.map(|entry| {
+            let marker = std::fs::read(entry.path().join("flowrun-environment.json")).expect("whole");
+            serde_json::from_slice::<serde_json::Value>(&marker).expect("JSON")
+        });
+        markers.map(|marker| marker["content"].as_str().expect("a digest").to_owned()).collect()
     }
 
     pub(crate) fn package(&self, file: &str, requires: &[&str]) -> PathBuf {

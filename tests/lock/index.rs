@@ -7,7 +7,8 @@ const SET: &str = "flowrun: 1
 platforms: [linux-x86_64, linux-aarch64, macos-aarch64]
 steps:
   train:
-    run: python -c pass
+    run: python -c 'import keras_cv, pycocotools.coco, tensorflow, wandb; print(tensorflow.__version__)' > {{ outputs.said }}
+    outputs: { said: said.txt }
     python:
       version: \"3.11\"
       requirements:
@@ -21,7 +22,7 @@ steps:
 fn a_set_with_a_package_that_has_no_wheel_locks_for_every_platform_when_that_is_built() {
     let bed = Bed::new(SET);
     let flowrun = |args: &[&str]| said(bed.command(args).output().expect("flowrun starts"));
-    let refused = flowrun(&["lock"]).fails(2).says("p.yaml:10:11: `promise` has no wheel at all");
+    let refused = flowrun(&["lock"]).fails(2).says("p.yaml:11:11: `promise` has no wheel at all");
     refused
         .says("promise is needed by tensorflow-datasets, needed by `keras-cv==0.9.0`")
         .says("`no_binary: [promise]`");
@@ -39,4 +40,8 @@ fn a_set_with_a_package_that_has_no_wheel_locks_for_every_platform_when_that_is_
     assert!(mac.ends_with("platforms = [\"macos-aarch64\"] },"), "{mac}");
     flowrun(&["lock"]).ok().says("up to date");
     assert_eq!(bed.read("p.lock"), lock);
+    // And what is locked for this machine is a set that works together.
+    flowrun(&["run", "--locked"]).ok().says("done  train");
+    let said = flowrun(&["get", "@latest", "train.said", "--output", "said.txt"]).ok();
+    assert!(bed.read("said.txt").trim().ends_with("2.15.0"), "{}", said.stderr);
 }

@@ -6,6 +6,7 @@
 mod bench;
 mod drift;
 mod index;
+mod offline;
 #[path = "../support/mod.rs"]
 mod support;
 mod tamper;
@@ -147,6 +148,19 @@ fn two_homes_write_the_same_bytes() {
     bench.pipeline(&ONE.replace("[a]", "[a, b]"));
     bench.flowrun(&["lock", "--platform", "macos-aarch64"]).ok();
     assert_eq!(bench.lock(), first, "nor does the order of requirements matter");
+    // And what is installed from the same lock is the same.
+    bench.flowrun(&["fetch", "--locked"]).ok();
+    let content = bench.contents();
+    let bench = bench.elsewhere("third");
+    bench.flowrun(&["fetch", "--locked"]).ok();
+    assert_eq!((bench.contents(), content.len()), (content, 1));
+    bench.pipeline(&ONE.replace("[a]", "[b, \"a==0.9\"]"));
+    bench.flowrun(&["fetch"]).ok();
+    let two = bench.contents();
+    assert_eq!(two.len(), 1, "the same packages, so the same environment: {two:?}");
+    bench.pipeline(&ONE.replace("[a]", "[c]"));
+    bench.flowrun(&["fetch"]).ok();
+    assert_eq!(bench.contents().len(), 2, "another one has another content");
 }
 
 #[test]

@@ -54,11 +54,10 @@ fn the_bytes_of_a_wheel_in_the_cache() {
     std::fs::remove_dir_all(bench.cache().join("environments")).expect("remove");
     std::fs::remove_dir_all(bench.bed.path(".flowrun/v1")).expect("remove");
     // It is found out by name and brought again, and what was locked runs.
-    bench.run(&[]);
+    let told = "`a.py` of a 1.0 in uv's cache is not what was packed: it is brought again";
+    bench.flowrun(&["run"]).ok().says(told).says("done  say");
     let said = bench.flowrun(&["get", "@latest", "say.said"]);
     assert_eq!(bench.bed.read("said.txt").trim(), "a-1.0-py3-none-any.whl", "{}", said.stderr);
-    let told = "`a.py` of a 1.0 in uv's cache is not what was packed: it is brought again";
-    bench.flowrun(&["logs", "@latest", "say"]).ok().says(told);
 }
 
 fn find(folder: &std::path::Path, name: &str) -> std::path::PathBuf {
@@ -74,6 +73,42 @@ fn find(folder: &std::path::Path, name: &str) -> std::path::PathBuf {
         }
     }
     panic!("no {name}");
+}
+
+/// A step that stands on nothing, and after it the one whose package is not what was locked.
+const AFTER: &str = "flowrun: 1
+steps:
+  first:
+    run: echo > {{ outputs.it }}
+    outputs: { it: it.txt }
+  say:
+    run: python -c 'import a; print(a.says())' > {{ outputs.said }}
+    inputs: { it: first.it }
+    PYTHON [a]
+    outputs: { said: said.txt }
+";
+
+#[test]
+fn nothing_runs_before_everything_is_there() {
+    let bench = Bench::new(AFTER);
+    bench.package("a-1.0-py3-none-any.whl", &[]);
+    bench.flowrun(&["lock"]).ok();
+    let bench = bench.elsewhere("other");
+    package(&bench.bed.path("links"), "a-1.0-py3-none-any.whl", "something else", &[]);
+    let ran = |args: &[&str]| {
+        let said = bench.flowrun(&[&["run", "p.yaml"], args].concat()).fails(1).says("fail  say").says("a==1.0");
+        said.stderr.contains("done  first")
+    };
+    assert!(!ran(&[]), "refused before anything runs");
+    let said = bench.flowrun(&["run", "--resume"]);
+    assert!(said.code == 1 && !said.stderr.contains("done  first"), "{}", said.stderr);
+    assert!(ran(&["--keep-going"]), "what can be had is asked for");
+    // A step that may never run, or may fail, keeps nobody from running.
+    bench.pipeline(&AFTER.replace("    PYTHON", "    continue_on_error: true\n    PYTHON"));
+    let said = bench.flowrun(&["run", "p.yaml", "--force", "first"]).ok();
+    assert!(said.stderr.contains("done  first") && said.stderr.contains("a==1.0"), "{}", said.stderr);
+    bench.pipeline(&AFTER.replace("    PYTHON", "    if: 1 > 2\n    PYTHON"));
+    bench.flowrun(&["run", "p.yaml", "--force", "first"]).ok().says("done  first").says("skip  say");
 }
 
 #[test]

@@ -40,7 +40,10 @@ pub(super) async fn kept(
     let mut found = BTreeMap::new();
     for platform in platforms {
         for (python, wheels) in environments(project, pins, *platform)? {
-            tell(format!("fetching {} wheels for {platform}", wheels.len()));
+            let missing = wheels.iter().filter(|wheel| fetch::kept_wheel(cache, wheel).is_none()).count();
+            if missing > 0 {
+                tell(format!("fetching wheels for {platform}: {missing}"));
+            }
             fetch::wheels(cache, &wheels, &python, *platform).await?;
             for wheel in &wheels {
                 let path = fetch::kept_wheel(cache, wheel).ok_or_else(|| gone(&wheel.file))?;
@@ -48,7 +51,9 @@ pub(super) async fn kept(
             }
         }
         for wheel in single_wheels(project, pins, *platform)? {
-            tell(format!("fetching {}=={} for {platform}", wheel.name, wheel.version));
+            if fetch::kept_wheel(cache, &wheel).is_none() {
+                tell(format!("fetching {}=={} for {platform}", wheel.name, wheel.version));
+            }
             let (path, _) = fetch::wheel(cache, &wheel.name, &wheel.version, *platform, Some(&wheel)).await?;
             keep(&mut found, Kind::Wheels, &wheel.sha256, path)?;
         }

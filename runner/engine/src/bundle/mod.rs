@@ -17,7 +17,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use flowrun_core::outcome::Failure;
-use flowrun_core::pins;
 use flowrun_core::stored::bundle::{Bundle, FORMAT};
 
 use crate::fetch::{Cache, Platform};
@@ -81,7 +80,7 @@ pub async fn pack(
     let wants = locking::wants_of(project)?;
     let mut drift = BTreeSet::new();
     for platform in platforms {
-        drift.extend(pins::drift(&lock.pins, &wants, &platform.to_string()));
+        drift.extend(locking::drift(&lock, &wants, *platform));
     }
     if !drift.is_empty() {
         return Err(PackError::Drift(drift.into_iter().collect()));

@@ -30,7 +30,9 @@ pub(super) async fn download(
         None => format!("{name}=={version}"),
     };
     let for_any = PYTHON.map(str::to_owned);
-    let output = ask(&[wish], &for_any, platform, &BTreeMap::new(), folder).await?;
+    // uv itself is wanted before it is known what it would ask.
+    let settings = if name == "uv" { BTreeMap::new() } else { of_uv(&environment()) };
+    let output = ask(&[wish], &for_any, platform, &settings, folder).await?;
     if output.status.success() {
         return Ok(());
     }
@@ -50,9 +52,7 @@ pub(super) async fn download_all(
     let made_for = ["--implementation=cp", "--abi=abi3", "--abi=none"].map(str::to_owned).into_iter();
     let made_for: Vec<String> =
         made_for.chain([format!("--python-version={python}"), format!("--abi=cp{tag}")]).collect();
-    let env =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let output = ask(&lines, &made_for, platform, &of_uv(&env.collect()), folder).await?;
+    let output = ask(&lines, &made_for, platform, &of_uv(&environment()), folder).await?;
     if output.status.success() {
         return Ok(());
     }
@@ -61,6 +61,11 @@ pub(super) async fn download_all(
     let pin = pins.iter().find(named).or(pins.first()).copied();
     let (name, version) = pin.map_or(("", ""), |pin| (&pin.name, &pin.version));
     Err(failure(name, version, platform, pin, &said))
+}
+
+fn environment() -> BTreeMap<String, String> {
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    std::env::vars_os().filter_map(text).collect()
 }
 
 /// Where uv's variables say which index to ask, the same for pip: both bring the same packages.
@@ -173,4 +178,27 @@ fn failure(name: &str, version: &str, platform: Platform, pinned: Option<&WheelP
 pub(super) fn mismatch(pin: &WheelPin, found: &str) -> Failure {
     refused(format!("`{}` is not the wheel that was pinned: sha256 {} was locked, {found} came", pin.file, pin.sha256))
         .hint("someone replaced it in the index, or on the way: find out who, and lock again only if it is meant")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pip_is_told_where_uv_would_look() {
+        let told = |set: &[(&str, &str)]| {
+            of_uv(&set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+        };
+        assert!(told(&[("UV_NO_INDEX", "0"), ("UV_INDEX", ""), ("PIP_INDEX_URL", "x")]).is_empty());
+        let all = told(&[
+            ("UV_DEFAULT_INDEX", "main=https://u:p@host/simple?a=b"),
+            ("UV_INDEX", "https://one/s other=https://two/s"),
+            ("UV_FIND_LINKS", "/a,/b"),
+            ("UV_NO_INDEX", "1"),
+        ]);
+        assert_eq!(all["PIP_INDEX_URL"], "https://u:p@host/simple?a=b");
+        assert_eq!(all["PIP_EXTRA_INDEX_URL"], "https://one/s https://two/s");
+        assert_eq!((all["PIP_FIND_LINKS"].as_str(), all["PIP_NO_INDEX"].as_str()), ("/a /b", "1"));
+        assert_eq!(told(&[("UV_INDEX_URL", "https://x/?a=b")])["PIP_INDEX_URL"], "https://x/?a=b");
+    }
 }

@@ -141,6 +141,19 @@ pub async fn lock(
     Ok(Locked { path: lock.path().to_owned(), changes, changed })
 }
 
+/// What of the wants the lock does not hold, as a person reads it.
+pub(crate) fn drift(lock: &Lockfile, wants: &Wants, platform: Platform) -> Vec<String> {
+    let shown = lock.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let found = pins::drift(&lock.pins, wants, &platform.to_string());
+    if lock.is_old() {
+        return vec![format!("{shown} is of an earlier format, which does not hold every step")];
+    }
+    if !lock.exists() && !found.is_empty() {
+        return vec![format!("there is no {shown}")];
+    }
+    found
+}
+
 /// What a pipeline's lock changes against what git has of it at HEAD.
 ///
 /// # Errors

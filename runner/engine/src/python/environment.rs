@@ -59,16 +59,26 @@ pub async fn environment(cache: &Cache, lock: &PythonLock, say: &Sender<Say>) ->
     cache.folder("environments")?;
     wipe(&environment.root).map_err(|error| cache.trouble(&error))?;
     let built = build(cache, lock, &environment, say).await;
-    let built = built.and_then(|()| {
-        write_json(&environment.root.join(MARKER), &recipe_of(lock, &environment))
-            .map_err(|error| cache.trouble(&error))
-    });
+    let built = built.and_then(|()| mark(lock, &environment).map_err(|error| cache.trouble(&error)));
     if let Err(failure) = built {
         // What is left of it without a marker is wiped by the next try at the latest.
         let _ = wipe(&environment.root);
         return Err(failure);
     }
     Ok(environment)
+}
+
+/// What says that an environment is whole: what it was made of, and what came of that.
+#[derive(Serialize)]
+struct Marker<'a> {
+    #[serde(flatten)]
+    recipe: Recipe<'a>,
+    content: Digest,
+}
+
+fn mark(lock: &PythonLock, environment: &Environment) -> std::io::Result<()> {
+    let marker = Marker { recipe: recipe_of(lock, environment), content: intact::content(&environment.root)? };
+    write_json(&environment.root.join(MARKER), &marker)
 }
 
 fn recipe_of<'a>(lock: &'a PythonLock, environment: &'a Environment) -> Recipe<'a> {
@@ -111,8 +121,11 @@ fn check(lock: &PythonLock) -> Result<(), Failure> {
 
 async fn build(cache: &Cache, lock: &PythonLock, environment: &Environment, say: &Sender<Say>) -> Result<(), Failure> {
     let what = format!("build the Python {} environment", environment.interpreter.version);
-    let _ =
-        say.send(Say::log(format!("building a Python environment of {} packages", lock.requirements_txt.len()))).await;
+    let packages = match lock.requirements_txt.len() {
+        1 => "1 package".to_owned(),
+        many => format!("{many} packages"),
+    };
+    let _ = say.send(Say::log(format!("building a Python environment of {packages}"))).await;
     let uv = Uv::online(cache).await?;
     let python = environment.interpreter.path.as_os_str();
     let mut args: Vec<OsString> =

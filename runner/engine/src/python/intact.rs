@@ -5,6 +5,7 @@
 //! guard against accidents and clumsy hands, not against someone who may write here, who could replace flowrun as well. Looked at once, when
 //! an environment is built: some seconds a gigabyte.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as RECORDS;
+use flowrun_core::digest::Digest;
 use sha2::{Digest as _, Sha256};
 
 /// A file that is not what was packed.
@@ -26,14 +28,31 @@ pub(super) struct Odd {
     pub(super) file: String,
 }
 
-/// The first file of each package below `root` that is not what was packed.
-pub(super) fn odd(root: &Path) -> io::Result<Vec<Odd>> {
-    let mut records = Vec::new();
+/// What is installed below `root`: the digest of all that its packages list, each file by its sha256. The same packages give the same on every
+/// machine of a platform; bytecode and programs, which hold the paths of one machine, are not in it.
+pub(super) fn content(root: &Path) -> io::Result<Digest> {
+    let mut lines = BTreeSet::new();
+    for folder in packages(root)? {
+        let text = fs::read_to_string(folder.join("RECORD")).unwrap_or_default();
+        lines.extend(text.lines().filter_map(listed).map(|(path, sum)| format!("{sum} {path}\n")));
+    }
+    Ok(Digest::of(lines.into_iter().collect::<String>().as_bytes()))
+}
+
+/// The folders with what each package says of itself.
+fn packages(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
     for python in fs::read_dir(root.join("lib"))?.flatten() {
         let Ok(entries) = fs::read_dir(python.path().join("site-packages")) else { continue };
         let folders = entries.flatten().map(|entry| entry.path());
-        records.extend(folders.filter(|folder| folder.extension().is_some_and(|end| end == "dist-info")));
+        found.extend(folders.filter(|folder| folder.extension().is_some_and(|end| end == "dist-info")));
     }
+    Ok(found)
+}
+
+/// The first file of each package below `root` that is not what was packed.
+pub(super) fn odd(root: &Path) -> io::Result<Vec<Odd>> {
+    let records = packages(root)?;
     let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
         while let Some(folder) = records.get(next.fetch_add(1, Ordering::Relaxed)) {

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use flowrun_core::outcome::{Failure, Say};
+use flowrun_core::outcome::{Failure, Say, Stream};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
@@ -129,7 +129,7 @@ impl Uv {
                     kept.push('\n');
                 }
                 if let Some(say) = say {
-                    let _ = say.send(Say::log(line)).await;
+                    let _ = say.send(Say::Line { stream: Stream::Stderr, text: line }).await;
                 }
             }
             kept

@@ -1,7 +1,7 @@
 //! Everything that a pipeline's steps stand on brought ahead of a run, which then needs no network.
 
 use flowrun_core::event::{Event, Stamped};
-use flowrun_core::outcome::{Failure, Say};
+use flowrun_core::outcome::Failure;
 use flowrun_core::plan::Plan;
 use tokio::sync::mpsc;
 
@@ -55,9 +55,7 @@ pub async fn fetch(
     };
     let hear = async {
         while let Some(say) = said.recv().await {
-            if let Say::Line { text, .. } = say {
-                tell(text);
-            }
+            supply::told(say).into_iter().for_each(&mut *tell);
         }
     };
     let (brought, ()) = tokio::join!(bring, hear);

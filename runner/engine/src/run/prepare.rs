@@ -41,7 +41,7 @@ pub(super) async fn prepare(
     let mut lock = Lockfile::of(&project.file)?;
     let wants = [locking::wants_of(project).map_err(RunError::Prepare)?];
     let mut drift = match locking {
-        Locking::Held => drift(&lock, &wants[0], platform),
+        Locking::Held => locking::drift(&lock, &wants[0], platform),
         Locking::Completed { .. } => Vec::new(),
     };
     if !drift.is_empty() {
@@ -62,19 +62,6 @@ pub(super) async fn prepare(
         true => Ok((Session::new(project.clone(), params, store, cache, platform, lock.pins, interpreters), notes)),
         false => Err(RunError::Drift(drift)),
     }
-}
-
-/// What of the wants the lock does not hold.
-fn drift(lock: &Lockfile, wants: &Wants, platform: Platform) -> Vec<String> {
-    let shown = lock.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let found = pins::drift(&lock.pins, wants, &platform.to_string());
-    if lock.is_old() {
-        return vec![format!("{shown} is of an earlier format, which does not hold every step")];
-    }
-    if !lock.exists() && !found.is_empty() {
-        return vec![format!("there is no {shown}")];
-    }
-    found
 }
 
 /// Finds out what the lock lacks for this run, and writes it down; what changed is told in a line.

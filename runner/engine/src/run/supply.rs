@@ -5,7 +5,7 @@
 
 use flowrun_core::lang::reference::{Reference, Target};
 use flowrun_core::lang::written::{Python, Step};
-use flowrun_core::outcome::{Failure, Say};
+use flowrun_core::outcome::{Failure, Say, Stream};
 use tokio::sync::mpsc::Sender;
 
 use super::look::Sourced;
@@ -41,6 +41,14 @@ pub(super) async fn bring(session: &Session, step: &Step, say: &Sender<Say>) -> 
         }
     }
     Ok(())
+}
+
+/// What of that a person is told who waits: flowrun's own words, not those of its tools.
+pub(super) fn told(say: Say) -> Option<String> {
+    match say {
+        Say::Line { stream: Stream::Log, text } => Some(text),
+        _ => None,
+    }
 }
 
 fn needs<'a>(session: &'a Session, step: &'a Step) -> impl Iterator<Item = Need<'a>> {

@@ -101,8 +101,8 @@ impl Driver<'_> {
     }
 
     pub(super) fn bringing(&mut self, say: Say) {
-        if let Say::Line { text, .. } = say {
-            self.emit(Event::Preparing { what: text });
+        if let Some(what) = supply::told(say) {
+            self.emit(Event::Preparing { what });
         }
     }
 
