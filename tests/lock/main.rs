@@ -264,3 +264,35 @@ fn requirements_may_lie_in_a_file_of_pythons_own_tools() {
         bench.lock()
     );
 }
+
+#[test]
+fn environments_that_nobody_uses_are_removed() {
+    let bench = Bench::new(ONE);
+    bench.package("a-1.0-py3-none-any.whl", &[]);
+    bench.flowrun(&["run"]).ok();
+    let environments = bench.cache().join("environments");
+    let only = || std::fs::read_dir(&environments).expect("there").flatten().next().map(|entry| entry.path());
+    let root = only().expect("one");
+    let age = |root: &std::path::Path| {
+        let marker = std::fs::File::open(root.join("flowrun-environment.json")).expect("whole");
+        marker.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(86_400 * 40)).expect("set");
+    };
+    bench.flowrun(&["gc", "--older-than", "30d"]).ok();
+    assert!(root.is_dir(), "used just now");
+    age(&root);
+    bench.flowrun(&["run", "--force", "say"]).ok();
+    bench.flowrun(&["gc", "--older-than", "30d"]).ok();
+    assert!(root.is_dir(), "used again");
+    age(&root);
+    let name = root.file_name().expect("a name").to_string_lossy().into_owned();
+    let lock = std::fs::File::open(bench.cache().join(format!("locks/environment-{name}.lock"))).expect("there");
+    lock.lock_shared().expect("locks");
+    bench.flowrun(&["gc", "--older-than", "30d"]).ok();
+    assert!(root.is_dir(), "a step runs in it");
+    drop(lock);
+    bench.flowrun(&["gc", "--older-than", "30d", "--dry-run"]).ok().says("would remove 1 Python environment");
+    assert!(root.is_dir());
+    bench.flowrun(&["gc", "--older-than", "30d"]).ok().says("removed 1 Python environment");
+    assert_eq!(only(), None);
+    bench.flowrun(&["run", "--force", "say"]).ok().says("building a Python environment of 1 package");
+}

@@ -1,6 +1,6 @@
 //! The plugins that come with flowrun: their components are part of the binary, pinned by the index that built them.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use flowrun_core::digest::Digest;
 use flowrun_core::stored::lock::PluginPin;
@@ -21,12 +21,18 @@ struct Entry {
 }
 
 /// A plugin's component.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Component {
     /// Its bytes.
     pub bytes: &'static [u8],
-    /// Their digest.
-    pub digest: Digest,
+    digest: OnceLock<Digest>,
+}
+
+impl Component {
+    /// The digest of its bytes; made when it is first asked for, since most commands need none, and a run few.
+    pub fn digest(&self) -> Digest {
+        *self.digest.get_or_init(|| Digest::of(self.bytes))
+    }
 }
 
 struct Builtin {
@@ -56,7 +62,7 @@ impl Entry {
     fn builtin(self) -> Option<Builtin> {
         let (_, bytes) = FILES.iter().find(|(file, _)| *file == self.file)?;
         let major = self.version.split('.').next()?;
-        let component = Component { bytes, digest: Digest::of(bytes) };
+        let component = Component { bytes, digest: OnceLock::new() };
         let name = format!("{}@{major}", self.name);
         let pin = PluginPin { name: self.name, version: self.version, sha256: self.sha256, size: self.size };
         Some(Builtin { name, component, pin })
@@ -69,8 +75,8 @@ pub fn names() -> Vec<String> {
 }
 
 /// The component of one.
-pub fn find(name: &str) -> Option<Component> {
-    ALL.iter().find(|builtin| builtin.name == name).map(|builtin| builtin.component)
+pub fn find(name: &str) -> Option<&'static Component> {
+    ALL.iter().find(|builtin| builtin.name == name).map(|builtin| &builtin.component)
 }
 
 /// What a lock says of one.

@@ -128,15 +128,36 @@ impl Cache {
 
     /// Waits until nobody else works on `name`, here or in another flowrun.
     pub(crate) async fn lock(&self, name: &str) -> Result<Lock, Failure> {
+        self.locked(name, File::try_lock).await
+    }
+
+    /// Waits until nobody works on `name`; others may use it at the same time.
+    pub(crate) async fn share(&self, name: &str) -> Result<Lock, Failure> {
+        self.locked(name, File::try_lock_shared).await
+    }
+
+    async fn locked(&self, name: &str, lock: fn(&File) -> Result<(), TryLockError>) -> Result<Lock, Failure> {
+        loop {
+            match self.try_locked(name, lock)? {
+                Some(lock) => return Ok(lock),
+                None => tokio::time::sleep(LOCK_ROUND).await,
+            }
+        }
+    }
+
+    /// The lock of `name`, where nobody works on it or uses it.
+    pub(crate) fn lock_if_free(&self, name: &str) -> Result<Option<Lock>, Failure> {
+        self.try_locked(name, File::try_lock)
+    }
+
+    fn try_locked(&self, name: &str, lock: fn(&File) -> Result<(), TryLockError>) -> Result<Option<Lock>, Failure> {
         let path = self.folder("locks")?.join(format!("{name}.lock"));
         let file = File::options().create(true).truncate(false).write(true).open(path);
         let file = file.map_err(|error| self.trouble(&error))?;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Lock(file)),
-                Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_ROUND).await,
-                Err(TryLockError::Error(error)) => return Err(self.trouble(&error)),
-            }
+        match lock(&file) {
+            Ok(()) => Ok(Some(Lock(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(self.trouble(&error)),
         }
     }
 

@@ -1,8 +1,9 @@
 //! From a lock to a folder with a Python in it that has exactly those packages.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use flowrun_core::digest::Digest;
 use flowrun_core::outcome::{Failure, Say};
@@ -12,7 +13,7 @@ use tokio::sync::mpsc::Sender;
 use super::requirement::is_locked;
 use super::uv::{Said, Uv, failure};
 use super::{Interpreter, PythonLock, check_version, intact, interpreter, local};
-use crate::fetch::{Cache, Platform, checked_name, refused, write_json};
+use crate::fetch::{Cache, Lock, Platform, checked_name, refused, write_json};
 
 /// The file that says that an environment is whole.
 const MARKER: &str = "flowrun-environment.json";
@@ -52,7 +53,7 @@ pub async fn environment(cache: &Cache, lock: &PythonLock, say: &Sender<Say>) ->
     if environment.is_whole() {
         return Ok(environment);
     }
-    let _lock = cache.lock(&format!("environment-{id}")).await?;
+    let _lock = cache.lock(&lock_of(&environment.root)).await?;
     if environment.is_whole() {
         return Ok(environment);
     }
@@ -66,6 +67,54 @@ pub async fn environment(cache: &Cache, lock: &PythonLock, say: &Sender<Say>) ->
         return Err(failure);
     }
     Ok(environment)
+}
+
+/// The same for somebody who runs it: while the lock is held, nobody takes it away.
+pub(crate) async fn held(cache: &Cache, lock: &PythonLock, say: &Sender<Say>) -> Result<(Environment, Lock), Failure> {
+    loop {
+        let environment = environment(cache, lock, say).await?;
+        let held = cache.share(&lock_of(&environment.root)).await?;
+        // Between finding and holding it may have been taken away.
+        if environment.is_whole() {
+            // When it was last used; where that cannot be written, it is made again one day.
+            let _ = File::open(environment.root.join(MARKER)).and_then(|marker| marker.set_modified(SystemTime::now()));
+            return Ok((environment, held));
+        }
+    }
+}
+
+/// The name of an environment's lock.
+fn lock_of(root: &Path) -> String {
+    format!("environment-{}", root.file_name().unwrap_or_default().to_string_lossy())
+}
+
+/// Removes environments that nobody runs and nobody used for so long, and gives their number. What uv keeps of their packages goes with them:
+/// environments that stay have their own names for the same files.
+///
+/// # Errors
+/// When the cache cannot be read or written.
+pub async fn remove_unused(cache: &Cache, age: Duration, dry_run: bool) -> Result<usize, Failure> {
+    let Ok(entries) = fs::read_dir(cache.path(&["environments"])) else { return Ok(0) };
+    let is_old = |root: &PathBuf| {
+        let used = fs::metadata(root.join(MARKER)).or_else(|_| fs::metadata(root)).and_then(|found| found.modified());
+        used.is_ok_and(|used| used.elapsed().is_ok_and(|unused| unused > age))
+    };
+    let mut removed = 0;
+    for root in entries.flatten().map(|entry| entry.path()).filter(is_old) {
+        let Some(_alone) = cache.lock_if_free(&lock_of(&root))? else { continue };
+        removed += 1;
+        if !dry_run {
+            // First what says that it is whole.
+            let marker = fs::remove_file(root.join(MARKER));
+            drop(marker);
+            wipe(&root).map_err(|error| cache.trouble(&error))?;
+        }
+    }
+    if removed > 0 && !dry_run {
+        let uv = Uv::offline(cache).await?;
+        uv.run(&["cache", "prune", "--ci", "--quiet"].map(Into::into), "", None).await?;
+    }
+    Ok(removed)
 }
 
 /// What says that an environment is whole: what it was made of, and what came of that.

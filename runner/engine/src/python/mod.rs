@@ -9,7 +9,7 @@
 //! An environment's folder is named by the digest of its lock and its interpreter, so steps and pipelines that agree share it, and
 //! one that exists is found by two stats. It holds absolute paths, so it is built where it stays: its marker is written last, and
 //! a folder without one is wiped. Its files may be hard links into uv's cache: nothing may write in it, which is the sandbox's
-//! matter; bytecode is compiled beforehand so that nothing wants to.
+//! matter; a step that runs in one holds a lock on it, so that nobody removes it; bytecode is compiled beforehand so that nothing wants to.
 //!
 //! What is hashed into an environment's name: the lock's lines, `no_binary`, the interpreter's full version, kind, platform and
 //! path (the environment points at it). What never is: the requirements as written, the index they came from, the date.
@@ -39,10 +39,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::fetch::{Platform, checked_name, refused};
 
-pub use environment::{Environment, environment};
+pub use environment::{Environment, environment, remove_unused};
 pub use interpreter::{Interpreter, interpreter};
 pub use resolve::lock;
 
+pub(crate) use environment::held;
 pub(crate) use interpreter::exact;
 pub(crate) use resolve::{Question, resolve};
 

@@ -157,7 +157,7 @@ impl Session {
             return Ok(plugin.clone());
         }
         let plugin = match builtin::find(name) {
-            Some(component) => Plugin { file: self.unpack(&component)?, digest: component.digest },
+            Some(component) => Plugin { file: self.unpack(component)?, digest: component.digest() },
             None if name.starts_with(registry::SCHEME) => self.of_registry(name)?,
             None => {
                 let path = self.project.path(name);
@@ -185,10 +185,10 @@ impl Session {
     /// A component of the binary as a file, which the engine maps. It checks the digest when it compiles it.
     fn unpack(&self, component: &builtin::Component) -> Result<PathBuf, Failure> {
         let folder = self.cache.folder("plugins")?;
-        let path = folder.join(format!("{}.wasm", component.digest));
+        let path = folder.join(format!("{}.wasm", component.digest()));
         let there = std::fs::metadata(&path).is_ok_and(|found| found.len() == component.bytes.len() as u64);
         if !there {
-            let aside = folder.join(format!(".{}.{}", component.digest, std::process::id()));
+            let aside = folder.join(format!(".{}.{}", component.digest(), std::process::id()));
             std::fs::write(&aside, component.bytes)
                 .and_then(|()| std::fs::rename(&aside, &path))
                 .map_err(|error| Failure::new(FailureKind::Infrastructure, format!("{}: {error}", path.display())))?;

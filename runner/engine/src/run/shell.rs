@@ -13,6 +13,7 @@ use super::execute::{Attempt, Worked};
 use super::refused::{Limits, Refusals};
 use super::room::{Room, blocking};
 use super::session::Session;
+use crate::fetch::Lock;
 use crate::process::{self, Sandbox};
 use crate::python;
 use crate::tools::{self, Tools};
@@ -29,7 +30,7 @@ pub(crate) async fn run(
     stop: &CancellationToken,
 ) -> Result<Worked, Failure> {
     let Work::Process { script, .. } = &attempt.job.work else { return Ok(Worked::default()) };
-    let python = environment(session, attempt, say).await?;
+    let (python, _held) = environment(session, attempt, say).await?.unzip();
     let tools = session.tools_of(&attempt.job.work)?;
     let shell = Shell { session, attempt, room, tools: &tools, python: python.as_ref() };
     let command = shell.command(script)?;
@@ -85,10 +86,10 @@ async fn environment(
     session: &Session,
     attempt: &Attempt,
     say: &Sender<Say>,
-) -> Result<Option<python::Environment>, Failure> {
+) -> Result<Option<(python::Environment, Lock)>, Failure> {
     let Some(python) = &attempt.planned.step.python else { return Ok(None) };
     let lock = session.python_lock(python)?;
-    python::environment(&session.cache, &lock, say).await.map(Some)
+    python::held(&session.cache, &lock, say).await.map(Some)
 }
 
 /// Secrets taken from flowrun's own environment: variable to value.
