@@ -52,6 +52,11 @@ pub async fn wheel(
     Ok((path, pin))
 }
 
+/// Whether a wheel was brought before.
+pub(super) fn is_kept(cache: &Cache, pin: &WheelPin) -> bool {
+    cache.find(KIND, &pin.sha256, &pin.file).is_some()
+}
+
 impl WheelPin {
     /// The pin of `name==version` whose file a lock names.
     pub(crate) fn of(name: &str, version: &str, file: &FilePin) -> Result<Self, Failure> {

@@ -119,6 +119,13 @@ pub async fn lock(
     let cache = Cache::of_user().map_err(failed)?;
     let here = Platform::current().map_err(failed)?;
     let platforms = platforms(&all[0], &old, here, &options.platforms);
+    if let Some(step) = pins::without_cuda(&all, &platforms) {
+        let only = pins::CUDA_PLATFORM;
+        let text = format!("step `{step}` runs on CUDA, which is made for {only}, and none of the `platforms` is that");
+        return Err(LockingError::Failed(
+            refused(text).hint(format!("add {only} to `platforms`, or set `provider: cpu`")),
+        ));
+    }
     known_names(&options.upgrade, &old, &all).map_err(failed)?;
     let mut next = pins::carry(&old, &all, &platforms, true);
     let completion = Completion {

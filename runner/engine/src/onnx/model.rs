@@ -45,9 +45,7 @@ pub(super) fn runtime(library: &Path, preload: &[PathBuf]) -> Result<Environment
         let same = loaded == library;
         return if same { Ok(environment.clone()) } else { Err(broken(library, "another one is loaded".to_owned())) };
     }
-    for path in preload {
-        ort::util::preload_dylib(path).map_err(|error| broken(path, error.to_string()))?;
-    }
+    super::cuda::load(preload)?;
     let builder = ort::init_from(library).map_err(|error| broken(library, error.to_string()))?;
     let environment = builder.with_name("flowrun").with_telemetry(false).build();
     let environment = environment.map_err(|error| broken(library, error.to_string()))?;
@@ -159,7 +157,7 @@ fn session(
             let cuda = ort::ep::CUDA::default().with_tf32(false).build().error_on_failure();
             builder.with_execution_providers([cuda]).map_err(|error| {
                 failed(format!("`provider: cuda` cannot be used here: {error}"))
-                    .hint("it needs an NVIDIA card, its driver and a GPU build of ONNX Runtime; or set `provider: cpu`")
+                    .hint("it needs an NVIDIA card that `nvidia-smi` shows, and a driver for the CUDA of this ONNX Runtime; or set `provider: cpu`")
             })
         }
     }

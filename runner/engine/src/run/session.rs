@@ -2,7 +2,7 @@
 //!
 //! Nothing here changes while steps run, but for memories of what was already found out.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
@@ -12,8 +12,9 @@ use flowrun_core::expr::{self, Quote};
 use flowrun_core::lang::wheel_pin;
 use flowrun_core::lang::written::{Python, Source, Step};
 use flowrun_core::outcome::{Failure, FailureKind};
+use flowrun_core::pins;
 use flowrun_core::plan::{self, Plan};
-use flowrun_core::stored::lock::{Pins, PythonWish};
+use flowrun_core::stored::lock::{FilePin, Pins, PythonWish};
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
 
@@ -224,21 +225,29 @@ impl Session {
         })
     }
 
-    /// The wheel of ONNX Runtime that a step runs with.
-    pub(crate) fn runtime_pin(&self, step: &Step) -> Result<(String, WheelPin), Failure> {
-        let pin = runtime_of(step);
-        let file = self.pins.wheel(&pin, &self.platform.to_string());
-        let file =
-            file.ok_or_else(|| Failure::new(FailureKind::Infrastructure, format!("`{pin}` is not locked yet")))?;
-        let (name, version) = wheel_pin(&pin)
-            .ok_or_else(|| Failure::new(FailureKind::Step, format!("`{pin}` is not an exact version")))?;
-        let wheel = fetch::WheelPin::of(name, version, file)?;
-        Ok((pin, wheel))
+    /// The wheels that an `onnx` step needs: ONNX Runtime first, then the libraries that it loads.
+    pub(crate) fn runtime_pins(&self, step: &Step) -> Result<Vec<WheelPin>, Failure> {
+        let runtime = runtime_of(step);
+        let unlocked = || match pins::is_on_cuda(&runtime) && self.platform.to_string() != pins::CUDA_PLATFORM {
+            true => fetch::unavailable(self.platform),
+            false => Failure::new(FailureKind::Infrastructure, format!("`{runtime}` is not locked yet")),
+        };
+        let wheels = self.pins.runtime(&runtime, &self.platform.to_string()).ok_or_else(unlocked)?;
+        let pin = |(pin, file): (&str, &FilePin)| {
+            let inexact = || Failure::new(FailureKind::Step, format!("`{pin}` is not an exact version"));
+            let (name, version) = wheel_pin(pin).ok_or_else(inexact)?;
+            fetch::WheelPin::of(name, version, file)
+        };
+        wheels.into_iter().map(pin).collect()
     }
 
-    pub(crate) fn runtime_leaf(&self, step: &Step) -> Result<String, Failure> {
-        let (pin, wheel) = self.runtime_pin(step)?;
-        Ok(format!("{pin} sha256:{}", wheel.sha256))
+    /// What of them is in a step's key: the runtime, and each library by its name.
+    pub(crate) fn runtime_leaves(&self, step: &Step) -> Result<(String, BTreeMap<String, String>), Failure> {
+        let wheels = self.runtime_pins(step)?;
+        let pin = |wheel: &WheelPin| format!("{} sha256:{}", wheel.version, wheel.sha256);
+        let libraries = wheels.iter().skip(1).map(|wheel| (wheel.name.clone(), pin(wheel))).collect();
+        let sha256 = wheels.first().map(|wheel| wheel.sha256.as_str()).unwrap_or_default();
+        Ok((format!("{} sha256:{sha256}", runtime_of(step)), libraries))
     }
 
     /// A pinned download of a source, on disk.
@@ -310,9 +319,9 @@ pub(crate) async fn interpreters(
     Ok((found, others))
 }
 
-fn runtime_of(step: &Step) -> String {
-    let version = step.onnx.as_ref().and_then(|onnx| onnx.runtime.as_deref()).unwrap_or(fetch::ONNXRUNTIME);
-    format!("onnxruntime=={version}")
+/// The wheel of ONNX Runtime of an `onnx` step, as the lock calls it.
+pub(super) fn runtime_of(step: &Step) -> String {
+    step.onnx.as_ref().map(|onnx| pins::runtime_of(onnx, fetch::ONNXRUNTIME)).unwrap_or_default()
 }
 
 fn wish(python: &Python) -> PythonWish {
