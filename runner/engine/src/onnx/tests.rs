@@ -243,6 +243,7 @@ fn a_library_that_does_not_load_is_named() {
     fs::write(&torn, "no library").expect("written");
     let failure = cuda::load(&[library(), torn]).expect_err("one is none");
     assert!(failure.message.starts_with("`provider: cuda`: the library `libcublas.so.13`"), "{failure:?}");
+    assert!(failure.message.ends_with("cannot be loaded: file too short"), "{failure:?}");
     assert_eq!(cuda::load(&[library()]), Ok(()));
 }
 
