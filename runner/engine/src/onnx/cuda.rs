@@ -47,8 +47,62 @@ fn preload(path: &Path) -> Result<(), String> {
     })
 }
 
+/// What of ONNX Runtime's words is for a person: they come with lines of its source, names of templates and of the machine.
+pub(super) fn said(words: &str) -> String {
+    if let Some((_, rest)) = words.split_once("Failed to load library ")
+        && let Some((path, why)) = rest.split_once(" with error: ")
+    {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        return format!("the library `{name}` cannot be loaded: {}", why.trim_start_matches(&format!("{path}: ")));
+    }
+    match FAILURES.iter().find_map(|sign| words.find(sign)) {
+        Some(at) => words[at..].split(" ; ").next().unwrap_or_default().to_owned(),
+        None => words.to_owned(),
+    }
+}
+
+/// That CUDA cannot be used, in ONNX Runtime's words.
+pub(super) fn unusable(words: &str) -> Failure {
+    let text = format!("`provider: cuda` cannot be used here: {}", said(words));
+    Failure::new(FailureKind::Infrastructure, text)
+        .hint("it needs an NVIDIA card that `nvidia-smi` shows, with a driver for the CUDA of this ONNX Runtime; or set `provider: cpu`")
+}
+
+/// Whether ONNX Runtime speaks of CUDA, not of the model.
+pub(super) fn is_meant(words: &str) -> bool {
+    FAILURES.iter().any(|sign| words.contains(sign))
+}
+
+/// How ONNX Runtime begins to tell what CUDA's libraries refused.
+const FAILURES: [&str; 5] = ["CUDA failure", "CUDNN failure", "CUBLAS failure", "CUFFT failure", "CURAND failure"];
+
 fn unloadable(path: &Path, why: &str) -> Failure {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let text = format!("`provider: cuda`: the library `{name}` ({}) cannot be loaded: {why}", path.display());
     Failure::new(FailureKind::Infrastructure, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_meant, said};
+
+    #[test]
+    fn the_words_of_onnx_runtime_are_cut_to_what_helps() {
+        let none = "/onnxruntime_src/core/cuda_call.cc:154 std::conditional_t<THRW, void> CudaCall(ERRTYPE, int) [with THRW = true] \
+                    CUDA failure 100: no CUDA-capable device is detected ; GPU=-1 ; hostname=vm ; file=/x.cc ; line=7";
+        assert_eq!(said(none), "CUDA failure 100: no CUDA-capable device is detected");
+        assert!(is_meant(none) && !is_meant("Load model from m.onnx failed"));
+        let path = "/home/u/.cache/x/libonnxruntime_providers_cuda.so";
+        let missing = format!(
+            "/y.cc:2043 Get() FAIL : Failed to load library {path} with error: libcurand.so.10: cannot open shared object file"
+        );
+        let told = "the library `libonnxruntime_providers_cuda.so` cannot be loaded: libcurand.so.10: cannot open shared object file";
+        assert_eq!(said(&missing), told);
+        let symbol =
+            format!("Failed to load library {path} with error: {path}: undefined symbol: cuTensorMapEncodeTiled");
+        assert!(said(&symbol).ends_with(
+            "`libonnxruntime_providers_cuda.so` cannot be loaded: undefined symbol: cuTensorMapEncodeTiled"
+        ));
+        assert_eq!(said("something else ; that is the model's"), "something else ; that is the model's");
+    }
 }
