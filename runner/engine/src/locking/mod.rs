@@ -10,6 +10,7 @@
 //! Knows nothing of how a lock is spelled, nor what counts as missing: that is `flowrun_core`'s.
 
 mod complete;
+mod runtime;
 mod wants;
 
 use std::collections::BTreeSet;
@@ -27,6 +28,7 @@ use crate::project::{OpenError, PluginPins, Project};
 
 use complete::PYTHON;
 pub(crate) use complete::{Completion, complete, unmoved};
+pub(crate) use runtime::{is_on_cuda, runtime_of, runtime_wheels};
 pub(crate) use wants::of as wants_of;
 
 /// The platform that is always locked for where a pipeline names none: what servers are.

@@ -13,16 +13,15 @@
 use std::process::Stdio;
 
 use flowrun_core::outcome::{Failure, FailureKind};
-use flowrun_core::pins::{CUDA_PLATFORM, is_on_cuda};
+use flowrun_core::pins::CUDA_PLATFORM;
 use flowrun_core::plan::{Plan, Planned};
 
 use super::detector::CHILD;
-use super::session::runtime_of;
 use crate::fetch::{self, Platform};
-use crate::onnx;
+use crate::{locking, onnx};
 
 fn on_cuda(plan: &Plan) -> impl Iterator<Item = &Planned> {
-    plan.steps.iter().filter(|planned| planned.step.onnx.is_some() && is_on_cuda(&runtime_of(&planned.step)))
+    plan.steps.iter().filter(|planned| locking::is_on_cuda(&planned.step))
 }
 
 /// Refuses a plan with a step on CUDA on a platform that has none. One with a condition may be skipped, and is refused when its turn comes.

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use flowrun_core::lang::written::Step;
 use flowrun_core::outcome::{Failure, FailureKind, Say, Stream};
-use flowrun_core::pins::is_on_cuda;
 use flowrun_core::plan::{input_path, output_path};
 use serde_json::{Map, Value as Json};
 use tokio::sync::mpsc::{self, Sender};
@@ -14,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::cuda;
 use super::execute::Attempt;
 use super::room::Room;
-use super::session::{Session, runtime_of};
+use super::session::Session;
 use crate::onnx::{self, OnnxJob};
-use crate::{fetch, process};
+use crate::{fetch, locking, process};
 
 /// The hidden verb by which flowrun starts itself for this.
 pub(crate) const CHILD: &str = "__onnx";
@@ -107,7 +106,7 @@ async fn job(
 /// ONNX Runtime and what is loaded before it. Nothing large is fetched for a machine that could not use it.
 async fn libraries(session: &Session, step: &Step, say: &Sender<Say>) -> Result<(PathBuf, Vec<PathBuf>), Failure> {
     let wheels = session.runtime_pins(step)?;
-    if is_on_cuda(&runtime_of(step)) {
+    if locking::is_on_cuda(step) {
         cuda::driver().await?;
         return fetch::onnxruntime_cuda(&session.cache, &wheels, say).await;
     }

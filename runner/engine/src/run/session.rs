@@ -12,15 +12,15 @@ use flowrun_core::expr::{self, Quote};
 use flowrun_core::lang::wheel_pin;
 use flowrun_core::lang::written::{Python, Source, Step};
 use flowrun_core::outcome::{Failure, FailureKind};
-use flowrun_core::pins;
 use flowrun_core::plan::{self, Plan};
-use flowrun_core::stored::lock::{FilePin, Pins, PythonWish};
+use flowrun_core::stored::lock::{Pins, PythonWish};
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
 
 use super::look::{Origin, Sourced, bad_template, store_failure};
 use crate::builtin;
 use crate::fetch::{self, Cache, Platform, WheelPin};
+use crate::locking;
 use crate::project::Project;
 use crate::python::{self, Interpreter, PythonLock};
 use crate::registry;
@@ -227,18 +227,7 @@ impl Session {
 
     /// The wheels that an `onnx` step needs: ONNX Runtime first, then the libraries that it loads.
     pub(crate) fn runtime_pins(&self, step: &Step) -> Result<Vec<WheelPin>, Failure> {
-        let runtime = runtime_of(step);
-        let unlocked = || match pins::is_on_cuda(&runtime) && self.platform.to_string() != pins::CUDA_PLATFORM {
-            true => fetch::unavailable(self.platform),
-            false => Failure::new(FailureKind::Infrastructure, format!("`{runtime}` is not locked yet")),
-        };
-        let wheels = self.pins.runtime(&runtime, &self.platform.to_string()).ok_or_else(unlocked)?;
-        let pin = |(pin, file): (&str, &FilePin)| {
-            let inexact = || Failure::new(FailureKind::Step, format!("`{pin}` is not an exact version"));
-            let (name, version) = wheel_pin(pin).ok_or_else(inexact)?;
-            fetch::WheelPin::of(name, version, file)
-        };
-        wheels.into_iter().map(pin).collect()
+        locking::runtime_wheels(&self.pins, step, self.platform)
     }
 
     /// What of them is in a step's key: the runtime, and each library by its name.
@@ -247,7 +236,7 @@ impl Session {
         let pin = |wheel: &WheelPin| format!("{} sha256:{}", wheel.version, wheel.sha256);
         let libraries = wheels.iter().skip(1).map(|wheel| (wheel.name.clone(), pin(wheel))).collect();
         let sha256 = wheels.first().map(|wheel| wheel.sha256.as_str()).unwrap_or_default();
-        Ok((format!("{} sha256:{sha256}", runtime_of(step)), libraries))
+        Ok((format!("{} sha256:{sha256}", locking::runtime_of(step).unwrap_or_default()), libraries))
     }
 
     /// A pinned download of a source, on disk.
@@ -317,11 +306,6 @@ pub(crate) async fn interpreters(
     others.sort();
     others.dedup();
     Ok((found, others))
-}
-
-/// The wheel of ONNX Runtime of an `onnx` step, as the lock calls it.
-pub(super) fn runtime_of(step: &Step) -> String {
-    step.onnx.as_ref().map(|onnx| pins::runtime_of(onnx, fetch::ONNXRUNTIME)).unwrap_or_default()
 }
 
 fn wish(python: &Python) -> PythonWish {
