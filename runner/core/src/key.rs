@@ -23,6 +23,7 @@
 //! | the interpreter it runs on | `interpreter` | | ✓ | |
 //! | the detector's settings | `onnx.NAME` | | | ✓ |
 //! | the ONNX Runtime's wheel | `runtime` | | | ✓ |
+//! | the wheels of CUDA's libraries, where it runs on that | `library.NAME` | | | ✓ |
 //! | content of inputs | `input.NAME` | ✓ | ✓ | ✓ |
 //! | the names under which inputs lie | `file.NAME` | ✓ | ✓ | ✓ |
 //! | names of outputs and values | `output.NAME`, `values` | ✓ | ✓ | ✓ |
@@ -223,6 +224,8 @@ pub enum Work {
         settings: Map<String, Json>,
         /// The wheel of ONNX Runtime: `onnxruntime==1.2.3 sha256:...`.
         runtime: String,
+        /// The wheels with the libraries it loads, by package: `1.2.3 sha256:...`.
+        libraries: BTreeMap<String, String>,
         /// Operating system and processor.
         platform: String,
     },
@@ -320,9 +323,10 @@ impl Work {
                     manifest.text("interpreter", python.interpreter.as_str());
                 }
             }
-            Self::Onnx { settings, runtime, platform } => {
+            Self::Onnx { settings, runtime, libraries, platform } => {
                 manifest.text("kind", "onnx");
                 manifest.text("runtime", runtime.as_str());
+                libraries.iter().for_each(|(name, pin)| manifest.text(format!("library.{name}"), pin.as_str()));
                 manifest.text("platform", platform.as_str());
                 json_leaves(manifest, "onnx", settings);
             }
@@ -505,6 +509,38 @@ mod tests {
         let seen = Job { work, ..process() }.manifest();
         assert_eq!(seen.leaves().get("env.A"), Some(&Leaf::Text("1".into())));
         assert_eq!(seen.leaves().get("secret.TOKEN"), Some(&Leaf::Text("HF_TOKEN".into())));
+    }
+
+    #[test]
+    fn each_library_of_a_detector_is_a_leaf_and_one_without_has_none() {
+        let manifest = |libraries: &[(&str, &str)]| {
+            let pin = |(name, pin): &(&str, &str)| ((*name).to_owned(), (*pin).to_owned());
+            let work = Work::Onnx {
+                settings: Map::from_iter([("score".to_owned(), json!(0.1))]),
+                runtime: "onnxruntime==1 sha256:a".into(),
+                libraries: libraries.iter().map(pin).collect(),
+                platform: "linux-x86_64".into(),
+            };
+            Job { work, ..process() }.manifest()
+        };
+        let cpu: Vec<String> = manifest(&[]).leaves().keys().cloned().collect();
+        let known = [
+            "file.data",
+            "format",
+            "input.data",
+            "kind",
+            "onnx.score",
+            "output.model",
+            "platform",
+            "runtime",
+            "values",
+        ];
+        assert_eq!(cpu, known, "what is new here changes no old key");
+        let before = manifest(&[("nvidia-a", "1 sha256:b"), ("nvidia-c", "2 sha256:d")]);
+        let after = manifest(&[("nvidia-a", "1 sha256:b"), ("nvidia-c", "2 sha256:e")]);
+        assert_ne!(before.key(), after.key());
+        let names: Vec<String> = after.differences(&before).into_iter().map(|difference| difference.leaf).collect();
+        assert_eq!(names, ["library.nvidia-c"]);
     }
 
     #[test]

@@ -450,10 +450,10 @@ pub struct Resources {
 #[serde(deny_unknown_fields)]
 #[schemars(transform = allow_templates)]
 pub struct Onnx {
-    /// The version of ONNX Runtime, from the package index: the one this flowrun was tested with where it is not given.
+    /// The version of ONNX Runtime, from the package index: the one this flowrun was tested with where it is not given. On CUDA 1.21 or newer.
     #[serde(default)]
     pub runtime: Option<String>,
-    /// `cpu` or `cuda`. CUDA that was asked for and is not there is an error.
+    /// `cpu` or `cuda`. CUDA's libraries are in the lock, the machine brings NVIDIA's driver; CUDA that was asked for and is not there is an error.
     #[serde(default)]
     pub provider: Option<Provider>,
     /// `stretch` or `letterbox`: how a picture is brought to the model's size. The model's metadata `resize` where it is not given.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::runtime::{CUDA_PLATFORM, is_whole};
 use super::{StepWants, Wants};
 use crate::stored::lock::{EnvironmentPin, Pins, PythonWish, StepPin};
 
@@ -12,6 +13,8 @@ pub enum Missing {
     Environment(String, String),
     /// A wheel, `name==version`, for a platform.
     Wheel(String, String),
+    /// A runtime on CUDA, `name==version`, with its libraries, for a platform.
+    Runtime(String, String),
 }
 
 /// The next lock, as far as it is known. With `whole`, `all` are the wants of the file under no profile, which comes first, and under each;
@@ -65,7 +68,13 @@ fn one(next: &mut Pins, old: &Pins, wants: &Wants) {
         }
     }
     next.plugins.extend(wants.plugins.clone());
-    for wheel in wants.wheels() {
+    for runtime in wants.runtimes() {
+        if let Some(libraries) = old.libraries.get(&runtime) {
+            next.libraries.insert(runtime, libraries.clone());
+        }
+    }
+    let libraries = next.libraries.values().flatten().cloned();
+    for wheel in wants.wheels().into_iter().chain(wants.runtimes()).chain(libraries) {
         let known = old.wheels.get(&wheel).cloned().unwrap_or_default();
         next.wheels.entry(wheel).or_insert(known);
     }
@@ -99,6 +108,8 @@ fn drop_unused(next: &mut Pins, all: &[Wants], whole: bool) {
     };
     let environments = used(|step| step.environment.as_ref());
     let mut wheels = used(|step| step.runtime.as_ref());
+    next.libraries.retain(|runtime, _| wheels.contains(runtime));
+    wheels.extend(next.libraries.values().flatten().cloned());
     let plugins = used(|step| step.plugin.as_ref());
     // The sources are the same under every profile.
     let sources: BTreeSet<&String> = all.iter().flat_map(|wants| wants.sources.keys()).collect();
@@ -126,6 +137,11 @@ pub fn missing(pins: &Pins, all: &[Wants], platforms: &BTreeSet<String>) -> Vec<
         for wheel in all.iter().flat_map(Wants::wheels) {
             if pins.wheel(&wheel, platform).is_none() {
                 found.insert(Missing::Wheel(wheel, platform.clone()));
+            }
+        }
+        for runtime in all.iter().flat_map(Wants::runtimes).filter(|_| platform == CUDA_PLATFORM) {
+            if !is_whole(pins, &runtime, platform) {
+                found.insert(Missing::Runtime(runtime, platform.clone()));
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::stored::lock::{EnvironmentPin, FilePin, Pins, PluginPin, SourcePin, StepPin};
+use crate::stored::lock::{EnvironmentPin, FilePin, PackagePin, Pins, PluginPin, SourcePin, StepPin};
 
 /// One thing that changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -42,8 +42,16 @@ pub fn changes(old: &Pins, new: &Pins) -> Vec<Change> {
     for (name, (was, is)) in pairs(&old.environments, &new.environments) {
         say(name, environment(was, is));
     }
+    // Libraries are told with the runtime that needs them.
+    let libraries: BTreeSet<&String> = old.libraries.values().chain(new.libraries.values()).flatten().collect();
     for (name, (was, is)) in pairs(&old.wheels, &new.wheels) {
-        say(name, wheel(was, is));
+        if !libraries.iter().any(|library| *library == name) {
+            let mut told = wheel(was, is);
+            if is.is_some() {
+                told.extend(packages(&with_libraries(old, name), &with_libraries(new, name), LIBRARY));
+            }
+            say(name, told);
+        }
     }
     for (name, (was, is)) in pairs(&old.sources, &new.sources) {
         say(&format!("sources.{name}"), source(was, is));
@@ -136,6 +144,19 @@ fn other_file(old: &FilePin, new: &FilePin) -> String {
     if old.file == new.file { "other bytes".to_owned() } else { old.file.clone() }
 }
 
+/// What a runtime needs besides its own wheel, as the packages of an environment.
+fn with_libraries(pins: &Pins, runtime: &str) -> EnvironmentPin {
+    let mut pin = EnvironmentPin::default();
+    for library in pins.libraries.get(runtime).into_iter().flatten() {
+        let (name, version) = library.split_once("==").unwrap_or((library, ""));
+        for (platform, file) in pins.wheels.get(library).into_iter().flatten() {
+            let package = PackagePin { name: name.to_owned(), version: version.to_owned(), file: file.clone() };
+            pin.resolved.entry(platform.clone()).or_default().push(package);
+        }
+    }
+    pin
+}
+
 fn environment(was: Option<&EnvironmentPin>, is: Option<&EnvironmentPin>) -> Vec<String> {
     let Some(is) = is else { return vec!["environment no longer used".to_owned()] };
     let Some(was) = was else {
@@ -144,7 +165,7 @@ fn environment(was: Option<&EnvironmentPin>, is: Option<&EnvironmentPin>) -> Vec
         return vec![format!(
             "Python {} with {} for {}",
             is.wish.python,
-            amount(most, "package"),
+            amount(most, PACKAGE),
             if platforms.is_empty() { "no platform yet".to_owned() } else { platforms.join(", ") }
         )];
     };
@@ -152,7 +173,7 @@ fn environment(was: Option<&EnvironmentPin>, is: Option<&EnvironmentPin>) -> Vec
     if was.wish.python != is.wish.python {
         told.push(format!("Python {} → {}", was.wish.python, is.wish.python));
     }
-    told.extend(packages(was, is));
+    told.extend(packages(was, is, PACKAGE));
     let keys = |pin: &EnvironmentPin| pin.resolved.keys().cloned().collect();
     told.extend(sets(&keys(was), &keys(is), "also for ", "no longer for "));
     for (platform, (old, new)) in pairs(&was.interpreters, &is.interpreters) {
@@ -177,7 +198,7 @@ fn versions(pin: &EnvironmentPin) -> BTreeMap<&str, BTreeSet<&str>> {
     all
 }
 
-fn packages(was: &EnvironmentPin, is: &EnvironmentPin) -> Vec<String> {
+fn packages(was: &EnvironmentPin, is: &EnvironmentPin, what: Noun) -> Vec<String> {
     let (old, new) = (versions(was), versions(is));
     let joined = |versions: &BTreeSet<&str>| versions.iter().copied().collect::<Vec<_>>().join("/");
     let mut told = Vec::new();
@@ -193,16 +214,16 @@ fn packages(was: &EnvironmentPin, is: &EnvironmentPin) -> Vec<String> {
         .collect();
     let going: Vec<String> =
         old.keys().filter(|name| !new.contains_key(*name)).map(|name| (*name).to_owned()).collect();
-    told.extend(listed("+", &coming));
-    told.extend(listed("-", &going));
+    told.extend(listed("+", &coming, what));
+    told.extend(listed("-", &going, what));
     told.extend(refiled(was, is));
     told
 }
 
-fn listed(sign: &str, names: &[String]) -> Option<String> {
+fn listed(sign: &str, names: &[String], what: Noun) -> Option<String> {
     let shown = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
     let more = if names.len() > NAMED { ", …" } else { "" };
-    (!names.is_empty()).then(|| format!("{sign}{} ({shown}{more})", amount(names.len(), "package")))
+    (!names.is_empty()).then(|| format!("{sign}{} ({shown}{more})", amount(names.len(), what)))
 }
 
 /// The same version, and other bytes: what a reviewer must not miss.
@@ -226,6 +247,12 @@ fn refiled(was: &EnvironmentPin, is: &EnvironmentPin) -> Vec<String> {
     told.into_iter().collect()
 }
 
-fn amount(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+/// A word for one, and for more.
+type Noun = (&'static str, &'static str);
+
+const PACKAGE: Noun = ("package", "packages");
+const LIBRARY: Noun = ("library", "libraries");
+
+fn amount(count: usize, (one, more): Noun) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
 }

@@ -15,6 +15,7 @@
 mod carry;
 mod changes;
 mod drift;
+mod runtime;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ use crate::stored::lock::{PluginPin, PythonWish, SourcePin};
 pub use carry::{Missing, carry, missing, preferences};
 pub use changes::{Change, changes};
 pub use drift::drift;
+pub use runtime::{CUDA_PLATFORM, is_on_cuda, known_libraries, requirement, runtime_of, take_runtime, without_cuda};
 
 /// What a pipeline under one profile asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,7 +55,7 @@ pub struct StepWants {
     pub allow: BTreeSet<String>,
     /// Its Python.
     pub python: Option<PythonWish>,
-    /// Its ONNX Runtime: `onnxruntime==VERSION`.
+    /// Its ONNX Runtime: see [`runtime_of`].
     pub runtime: Option<String>,
 }
 
@@ -67,10 +69,7 @@ impl Wants {
                 plugin: step.uses.clone(),
                 allow: step.allow.iter().map(|capability| capability.name().to_owned()).collect(),
                 python: python.map(|python| PythonWish::new(&python.version, &python.requirements, &python.no_binary)),
-                runtime: step
-                    .onnx
-                    .as_ref()
-                    .map(|onnx| format!("onnxruntime=={}", onnx.runtime.as_deref().unwrap_or(runtime))),
+                runtime: step.onnx.as_ref().map(|onnx| runtime_of(onnx, runtime)),
             };
             (id.clone(), wants)
         });
@@ -84,14 +83,19 @@ impl Wants {
         }
     }
 
-    /// The wheels it asks for by `name==version`: runtimes and sources.
+    /// The wheels it asks for by `name==version`, each alone: runtimes that need nothing else, and sources.
     pub fn wheels(&self) -> BTreeSet<String> {
-        let runtimes = self.steps.values().filter_map(|step| step.runtime.clone());
+        let runtimes = self.steps.values().filter_map(|step| step.runtime.clone()).filter(|pin| !is_on_cuda(pin));
         let sources = self.sources.values().filter_map(|source| match source {
             SourcePin::Pypi(wheel) => Some(wheel.clone()),
             SourcePin::Url(_) => None,
         });
         runtimes.chain(sources).collect()
+    }
+
+    /// The runtimes it asks for that are locked with their libraries: those on CUDA.
+    pub fn runtimes(&self) -> BTreeSet<String> {
+        self.steps.values().filter_map(|step| step.runtime.clone()).filter(|pin| is_on_cuda(pin)).collect()
     }
 
     /// The environments it asks for, each once, with the first step that has it.

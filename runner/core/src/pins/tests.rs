@@ -58,9 +58,22 @@ fn locked(all: &[Wants], platforms: &[&str], packages: &[(&str, &str)]) -> Pins 
             Missing::Wheel(wheel, platform) => {
                 pins.wheels.entry(wheel).or_default().insert(platform, file("w", 'w'));
             }
+            Missing::Runtime(runtime, platform) => {
+                assert!(take_runtime(&mut pins, &runtime, &platform, resolved("1", "2")));
+            }
         }
     }
     pins
+}
+
+/// What a runtime on CUDA is resolved to, with two libraries in these versions, and what only Python needs.
+fn resolved(cublas: &str, cudnn: &str) -> Vec<PackagePin> {
+    let libraries = [package("nvidia-cublas", cublas), package("nvidia-cudnn-cu13", cudnn)];
+    [package("numpy", "2.4"), package("onnxruntime-gpu", "1.31.1")].into_iter().chain(libraries).collect()
+}
+
+fn on_cuda() -> StepWants {
+    StepWants { runtime: Some("onnxruntime-gpu==1.31.1".into()), ..StepWants::default() }
 }
 
 fn told(old: &Pins, new: &Pins) -> Vec<String> {
@@ -190,4 +203,80 @@ fn a_change_reads_like_a_review() {
     other.environments.get_mut("t").expect("there").resolved.get_mut(LINUX).expect("there")[0].file = file("a", 'b');
     assert_eq!(told(&old, &other), ["t: a 1: other bytes → a.whl"]);
     assert!(told(&old, &old).is_empty());
+}
+
+#[test]
+fn a_step_runs_with_the_runtime_of_its_provider() {
+    let onnx = |text: &str| serde_json::from_str::<crate::lang::written::Onnx>(text).expect("settings");
+    assert_eq!(runtime_of(&onnx("{}"), "1.2"), "onnxruntime==1.2");
+    assert_eq!(runtime_of(&onnx(r#"{"provider": "cpu", "runtime": "1.1"}"#), "1.2"), "onnxruntime==1.1");
+    let cuda = runtime_of(&onnx(r#"{"provider": "cuda"}"#), "1.2");
+    assert_eq!(cuda, "onnxruntime-gpu==1.2");
+    assert_eq!(requirement(&cuda).as_deref(), Some("onnxruntime-gpu[cuda,cudnn]==1.2"));
+    assert_eq!(requirement("onnxruntime==1.2"), None);
+}
+
+#[test]
+fn cuda_is_locked_with_its_libraries_where_it_is_to_be_had() {
+    let all = [
+        wants(None, &[("p", StepWants { runtime: Some("onnxruntime==1".into()), ..StepWants::default() })]),
+        wants(Some("gpu"), &[("p", on_cuda())]),
+    ];
+    let both = set(&[LINUX, MAC]);
+    let lacks = missing(&carry(&Pins::default(), &all, &both, true), &all, &both);
+    assert_eq!(
+        lacks,
+        [
+            Missing::Wheel("onnxruntime==1".into(), LINUX.into()),
+            Missing::Wheel("onnxruntime==1".into(), MAC.into()),
+            Missing::Runtime("onnxruntime-gpu==1.31.1".into(), LINUX.into()),
+        ],
+        "no Mac has CUDA, and that is no reason not to lock"
+    );
+    let pins = locked(&all, &[LINUX, MAC], &[]);
+    assert_eq!(pins.libraries["onnxruntime-gpu==1.31.1"], set(&["nvidia-cublas==1", "nvidia-cudnn-cu13==2"]));
+    assert!(!pins.wheels.contains_key("numpy==2.4"), "what only Python needs is not locked");
+    assert_eq!(carry(&pins, &all, &both, true), pins, "nothing changed");
+    assert!(missing(&pins, &all, &both).is_empty());
+    assert!(all.iter().all(|wants| drift(&pins, wants, LINUX).is_empty()));
+    let run = carry(&pins, &all[..1], &both, false);
+    assert_eq!(run, pins, "a run under no profile leaves the libraries of another alone");
+    let gone = carry(&pins, &all[..1], &both, true);
+    assert!(gone.libraries.is_empty() && gone.wheels.keys().eq(["onnxruntime==1"]), "{gone:?}");
+    let mut torn = pins.clone();
+    torn.wheels.get_mut("nvidia-cublas==1").expect("there").clear();
+    assert_eq!(
+        drift(&torn, &all[1], LINUX),
+        ["`onnxruntime-gpu==1.31.1` with the libraries it needs is not locked for linux-x86_64"]
+    );
+    assert_eq!(without_cuda(&all, &both), None);
+    assert_eq!(without_cuda(&all, &set(&[MAC])), Some("p"));
+    assert_eq!(without_cuda(&all[..1], &set(&[MAC])), None);
+}
+
+#[test]
+fn libraries_are_kept_upgraded_and_told_with_their_runtime() {
+    let all = [wants(None, &[("p", on_cuda())])];
+    let runtime = "onnxruntime-gpu==1.31.1";
+    let old = locked(&all, &[LINUX], &[]);
+    assert_eq!(
+        told(&Pins::default(), &old),
+        [
+            "platforms: also linux-x86_64",
+            "p: runtime onnxruntime-gpu==1.31.1",
+            "onnxruntime-gpu==1.31.1: for linux-x86_64, +2 libraries (nvidia-cublas 1, nvidia-cudnn-cu13 2)",
+        ]
+    );
+    let kept = known_libraries(&old, "onnxruntime-gpu==1.32.0");
+    assert_eq!(kept, BTreeMap::from([("nvidia-cublas".into(), "1".into()), ("nvidia-cudnn-cu13".into(), "2".into())]));
+    let mut new = old.clone();
+    assert!(take_runtime(&mut new, runtime, LINUX, resolved("1", "3")));
+    assert!(!new.wheels.contains_key("nvidia-cudnn-cu13==2"), "a lock must not only grow");
+    assert_eq!(told(&old, &new), ["onnxruntime-gpu==1.31.1: nvidia-cudnn-cu13 2 → 3"]);
+    let mut other = old.clone();
+    other.wheels.get_mut("nvidia-cublas==1").expect("there").insert(LINUX.into(), file("nvidia-cublas", 'b'));
+    assert_eq!(told(&old, &other), ["onnxruntime-gpu==1.31.1: nvidia-cublas 1: other bytes → nvidia-cublas.whl"]);
+    let mut none = old.clone();
+    let alone = vec![package("onnxruntime-gpu", "1.31.1")];
+    assert!(!take_runtime(&mut none, runtime, LINUX, alone) && none == old, "a runtime that names no library");
 }

@@ -18,7 +18,7 @@ use indexmap::IndexMap;
 use crate::fetch::{self, Cache, Platform, WheelPin, infrastructure, refused};
 use crate::lockfile::{self, Lockfile};
 use crate::project::Project;
-use crate::{manifest, registry};
+use crate::{locking, manifest, registry};
 
 /// Folders inside one another: more is a circle, or no project.
 const DEEPEST: usize = 250;
@@ -109,10 +109,11 @@ fn wheel_of(package: &PackagePin) -> Result<WheelPin, Failure> {
 
 /// Wheels that are wanted for what is in them: uv, ONNX Runtime, sources.
 fn single_wheels(project: &Project, pins: &Pins, platform: Platform) -> Result<Vec<WheelPin>, Failure> {
-    let runtimes = steps(project).filter(|step| step.onnx.is_some()).map(crate::run::runtime_of);
-    let sources = project.program.pipeline.sources.values().filter_map(|source| source.pypi.clone());
     let mut wheels = Vec::new();
-    for pin in runtimes.chain(sources) {
+    for step in steps(project) {
+        wheels.extend(locking::runtime_wheels(pins, step, platform)?);
+    }
+    for pin in project.program.pipeline.sources.values().filter_map(|source| source.pypi.clone()) {
         let file = pins.wheel(&pin, &platform.to_string());
         let (Some((name, version)), Some(file)) = (wheel_pin(&pin), file) else { continue };
         wheels.push(WheelPin::of(name, version, file)?);

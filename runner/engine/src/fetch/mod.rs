@@ -5,7 +5,9 @@
 //! | [`wheel`]        | one wheel by exact version                        | its sha256 is pinned, or becomes the pin of the lock    |
 //! | [`unzip_member`] | one file out of a wheel                           | the wheel is                                            |
 //! | [`uv`]           | the uv this flowrun was tested with               | its sha256 is written down in this source               |
+//! | [`unzip_members`] | all files of a kind out of a wheel               | the wheel is                                            |
 //! | [`onnxruntime`]  | the ONNX Runtime library                          | as a wheel                                              |
+//! | `onnxruntime_cuda` | the same with CUDA's libraries                  | as wheels, all of them pinned                           |
 //! | [`url`]          | any `https:` content                              | its sha256 is given, or becomes known                   |
 //!
 //! No package index is named anywhere here: the machine's own `pip` is asked, which knows the company's mirror, its certificates
@@ -13,6 +15,7 @@
 //! Knows nothing of steps, lockfiles or stores.
 
 mod cache;
+mod cuda;
 mod member;
 mod pip;
 mod platform;
@@ -25,13 +28,14 @@ mod url;
 mod wheel;
 
 pub use cache::{Cache, Lock};
-pub use member::unzip_member;
+pub use member::{unzip_member, unzip_members};
 pub use platform::{Arch, Os, Platform};
 pub use tools::{ONNXRUNTIME, UV, onnxruntime, uv};
 pub use url::{Fetched, url};
 pub use wheel::wheel;
 
 pub(crate) use cache::{Stamp, hex, read_json, sha256_of, write_json};
+pub(crate) use cuda::{onnxruntime_cuda, unavailable};
 pub(crate) use pip::config as pip_config;
 pub(crate) use redact::redact;
 pub(crate) use tools::uv_pin;

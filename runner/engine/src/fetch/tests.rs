@@ -217,3 +217,51 @@ async fn urls_that_are_not_for_us_are_refused() {
         assert!(!failure.message.contains("s3cret"));
     }
 }
+
+#[tokio::test]
+async fn all_libraries_of_a_wheel_are_unpacked_side_by_side_once() {
+    let (dir, cache) = cache();
+    let unzip = async |files: &[(&str, &[u8])]| {
+        unzip_members(&cache, &archive(dir.path(), files), &["n/*/lib/lib*.so*", "m/*.so"]).await
+    };
+    let whole: [(&str, &[u8]); 5] = [
+        ("n/cu/lib/liba.so.1", b"a"),
+        ("n/nn/lib/libb.so.2", b"b"),
+        ("n/nn/include/b.h", b"no library"),
+        ("n/nn/lib/x/libc.so", b"deeper"),
+        ("m/d.so", b"d"),
+    ];
+    let names = |paths: &[PathBuf]| -> Vec<String> {
+        paths.iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+    };
+    let found = unzip(&whole).await.unwrap();
+    assert_eq!(names(&found), ["d.so", "liba.so.1", "libb.so.2"]);
+    assert!(found.iter().all(|path| path.parent() == found[0].parent()), "{found:?}");
+    let seen = inode(&found[1]);
+    assert_eq!(unzip(&whole).await.unwrap(), found);
+    assert_eq!(inode(&found[1]), seen, "found again, not unpacked again");
+    for damage in [&b""[..], b"longer"] {
+        std::fs::write(&found[2], damage).unwrap();
+        assert_eq!(unzip(&whole).await.unwrap(), found);
+        assert_eq!(std::fs::read(&found[2]).unwrap(), b"b", "a damaged one is unpacked again");
+    }
+    std::fs::remove_file(&found[0]).unwrap();
+    assert_eq!(unzip(&whole).await.unwrap(), found, "and so is one that is gone");
+}
+
+#[tokio::test]
+async fn a_hostile_archive_of_libraries_writes_nowhere_else() {
+    let (dir, cache) = cache();
+    let refused = async |files: &[(&str, &[u8])]| {
+        let failure = unzip_members(&cache, &archive(dir.path(), files), &["*/lib*.so*", "../*"]).await.unwrap_err();
+        assert!(!dir.path().join("members").exists(), "nothing is left of {files:?}");
+        failure.message
+    };
+    let more = ("../x", &b"x"[..]);
+    assert!(refused(&[("a/liba.so", b"x")]).await.contains("no file like `../*`"));
+    assert!(refused(&[more]).await.contains("no file like `*/lib*.so*`"));
+    assert!(refused(&[("a/liba.so", b"x"), ("b/liba.so", b"y"), more]).await.contains("exists"), "two of one name");
+    assert!(refused(&[("a/liba.so", b"x"), ("../..", b"x")]).await.contains("does not unpack: `..`"));
+    let found = unzip_members(&cache, &archive(dir.path(), &[("a/liba.so", b"x"), more]), &["../*"]).await.unwrap();
+    assert!(found.len() == 1 && found[0].starts_with(dir.path().join("members")), "{found:?}");
+}

@@ -132,6 +132,17 @@ async fn one(
             })?;
             next.wheels.entry(wheel.clone()).or_default().insert(platform.clone(), file);
         }
+        Missing::Runtime(runtime, platform) => {
+            tell(format!("locking {runtime} with CUDA's libraries for {platform}"));
+            let packages = self::runtime(completion, runtime, parse(platform)?, say).await.map_err(|failure| {
+                let message = format!("cannot lock {runtime} for {platform}: {}", failure.message);
+                Failure { message, ..failure }
+            })?;
+            if !pins::take_runtime(next, runtime, platform, packages) {
+                return Err(refused(format!("the wheel of {runtime} does not say which libraries of CUDA it needs"))
+                    .hint("take a newer one for `onnx.runtime`: 1.21 is the first that says so"));
+            }
+        }
     }
     Ok(())
 }
@@ -204,6 +215,24 @@ async fn wheel(
     let question = Question { wish: &wish, platform, kept: &BTreeMap::new(), deep: false };
     let packages = python::resolve(cache, question, say).await?;
     packages.into_iter().next().map(|package| package.file).ok_or_else(broken)
+}
+
+/// A runtime on CUDA with all that it needs. Versions of libraries that the lock has are kept where they fit.
+async fn runtime(
+    completion: &Completion<'_>,
+    runtime: &str,
+    platform: Platform,
+    say: &tokio::sync::mpsc::Sender<flowrun_core::outcome::Say>,
+) -> Result<Vec<PackagePin>, Failure> {
+    let mut kept = match completion.upgrade {
+        Upgrade::All => BTreeMap::new(),
+        _ => pins::known_libraries(completion.old, runtime),
+    };
+    kept.retain(|library, _| !completion.upgrade.asks_for(library));
+    let requirements: Vec<String> = pins::requirement(runtime).into_iter().collect();
+    let wish = PythonWish::new(ANY_PYTHON, &requirements, &[]);
+    let question = Question { wish: &wish, platform, kept: &kept, deep: true };
+    python::resolve(completion.cache, question, say).await
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! Knows nothing of how a lock is spelled, nor what counts as missing: that is `flowrun_core`'s.
 
 mod complete;
+mod runtime;
 mod wants;
 
 use std::collections::BTreeSet;
@@ -27,6 +28,7 @@ use crate::project::{OpenError, PluginPins, Project};
 
 use complete::PYTHON;
 pub(crate) use complete::{Completion, complete, unmoved};
+pub(crate) use runtime::{is_on_cuda, runtime_of, runtime_wheels};
 pub(crate) use wants::of as wants_of;
 
 /// The platform that is always locked for where a pipeline names none: what servers are.
@@ -119,6 +121,13 @@ pub async fn lock(
     let cache = Cache::of_user().map_err(failed)?;
     let here = Platform::current().map_err(failed)?;
     let platforms = platforms(&all[0], &old, here, &options.platforms);
+    if let Some(step) = pins::without_cuda(&all, &platforms) {
+        let only = pins::CUDA_PLATFORM;
+        let text = format!("step `{step}` runs on CUDA, which is made for {only}, and none of the `platforms` is that");
+        return Err(LockingError::Failed(
+            refused(text).hint(format!("add {only} to `platforms`, or set `provider: cpu`")),
+        ));
+    }
     known_names(&options.upgrade, &old, &all).map_err(failed)?;
     let mut next = pins::carry(&old, &all, &platforms, true);
     let completion = Completion {

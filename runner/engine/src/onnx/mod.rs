@@ -12,17 +12,22 @@
 //! | the file `output` | `detections.json`, written beside and renamed |
 //! | exit | 0: it succeeded; 1: it failed, `result` says why; 2: it was not given a job |
 //!
+//! With the argument [`DRIVER_QUESTION`] it is given no job: it says on standard output whether NVIDIA's driver can be loaded, which
+//! [`driver_answer`] reads.
+//!
 //! | file | knows |
 //! |---|---|
 //! | `settings` | what a pipeline may say |
 //! | `picture` | files and pixels |
 //! | `prepare` | from pixels to the model's input, and boxes back |
 //! | `model` | ONNX Runtime, and the detector contract |
+//! | `cuda` | NVIDIA's driver and libraries |
 //! | `nms` | from scores to detections |
 //! | `detect` | threads and batches |
 //!
 //! Knows nothing of the store, of where the runtime and the model come from, or of how processes are watched over.
 
+mod cuda;
 mod detect;
 mod model;
 mod nms;
@@ -54,7 +59,7 @@ const JOB: u64 = 1 << 20;
 pub struct OnnxJob {
     /// ONNX Runtime: `libonnxruntime.so.X`, `.dylib` or `.dll`.
     pub library: PathBuf,
-    /// Libraries to load before it, in this order: CUDA's, for `provider: cuda`.
+    /// Libraries to load before it, in any order: CUDA's, for `provider: cuda`.
     #[serde(default)]
     pub preload: Vec<PathBuf>,
     /// The model.
@@ -92,6 +97,21 @@ impl OnnxJob {
     }
 }
 
+/// The argument by which the child is asked for the driver alone.
+pub(crate) const DRIVER_QUESTION: &str = "driver";
+
+/// What the child says to [`DRIVER_QUESTION`] on its standard output.
+pub(crate) fn driver_answer(text: &[u8]) -> Result<(), Failure> {
+    match serde_json::from_slice(text) {
+        Ok(Ended::Values(_)) => Ok(()),
+        Ok(Ended::Failure(failure)) => Err(failure),
+        Err(_) => Err(Failure::new(
+            FailureKind::Infrastructure,
+            "NVIDIA's driver broke down when it was loaded, and did not say why",
+        )),
+    }
+}
+
 /// A line of the child's standard output, where it is one that the child meant for its parent.
 pub fn parse_child_line(line: &str) -> Option<Say> {
     serde_json::from_str(line).ok()
@@ -99,6 +119,9 @@ pub fn parse_child_line(line: &str) -> Option<Say> {
 
 /// The child: reads a job, does it, says how it ended, and returns the exit code.
 pub fn child_main() -> i32 {
+    if std::env::args_os().nth(2).is_some_and(|word| word == DRIVER_QUESTION) {
+        return answer_for_driver();
+    }
     let mut text = String::new();
     let read = io::stdin().take(JOB).read_to_string(&mut text).map_err(|error| error.to_string());
     let job: OnnxJob = match read.and_then(|_| serde_json::from_str(&text).map_err(|error| error.to_string())) {
@@ -121,6 +144,12 @@ pub fn child_main() -> i32 {
     }
 }
 
+fn answer_for_driver() -> i32 {
+    let ended = cuda::driver().map_or_else(Ended::Failure, |()| Ended::Values(Map::new()));
+    let written = serde_json::to_writer(io::stdout(), &ended);
+    i32::from(written.is_err())
+}
+
 /// Says something to the parent. Whether the parent still listens is its affair.
 fn tell(say: Say) {
     if let Ok(line) = serde_json::to_string(&say) {
@@ -131,7 +160,10 @@ fn tell(say: Say) {
 
 /// Does a job in this process, which can do jobs of one library only. Returns the step's values: `images`, `detections`.
 pub fn run(job: &OnnxJob, say: &mut dyn FnMut(Say)) -> Result<Map<String, Value>, Failure> {
-    // First of all: see `model`.
+    if job.settings.provider == Provider::Cuda {
+        cuda::driver()?;
+    }
+    // Before all else of it: see `model`.
     let runtime = model::runtime(&job.library, &job.preload)?;
     job.settings.check().map_err(|(name, why)| Failure::new(FailureKind::Step, format!("onnx.{name} {why}")))?;
     let threads = job.threads.clamp(1, 1024);

@@ -23,6 +23,7 @@ use ort::session::Session;
 use ort::value::{TensorElementType, TensorRef, ValueType};
 use serde::de::DeserializeOwned;
 
+use super::cuda;
 use super::settings::{Provider, Resize, Settings, check_mean, check_std};
 
 /// What a batch of inputs may take, in bytes: beyond it the machine is more likely to die than to be faster.
@@ -45,9 +46,7 @@ pub(super) fn runtime(library: &Path, preload: &[PathBuf]) -> Result<Environment
         let same = loaded == library;
         return if same { Ok(environment.clone()) } else { Err(broken(library, "another one is loaded".to_owned())) };
     }
-    for path in preload {
-        ort::util::preload_dylib(path).map_err(|error| broken(path, error.to_string()))?;
-    }
+    cuda::load(preload)?;
     let builder = ort::init_from(library).map_err(|error| broken(library, error.to_string()))?;
     let environment = builder.with_name("flowrun").with_telemetry(false).build();
     let environment = environment.map_err(|error| broken(library, error.to_string()))?;
@@ -88,7 +87,11 @@ impl Model {
         threads: usize,
     ) -> Result<Self, Failure> {
         let session = session(environment, settings.provider, threads)?.commit_from_file(path);
-        let session = session.map_err(|error| unfit(format!("the model cannot be loaded: {error}")))?;
+        let session = session.map_err(|error| match error.to_string() {
+            // A card that cannot be used is found out here: it is no fault of the model.
+            words if cuda::is_meant(&words) => cuda::unusable(&words),
+            words => unfit(format!("the model cannot be loaded: {words}")),
+        })?;
         let (side, batch) = input(&session)?;
         let (_, count) = outputs(&session)?;
         let classes = match &settings.classes {
@@ -121,7 +124,7 @@ impl Model {
     /// Runs it on `count` pictures, whose planes follow each other in `planes`.
     pub(super) fn run(&mut self, planes: &[f32], count: usize) -> Result<Raw, Failure> {
         let side = self.side as usize;
-        let failed = |error: ort::Error| unfit(format!("the model failed: {error}"));
+        let failed = |error: ort::Error| unfit(format!("the model failed: {}", cuda::said(&error.to_string())));
         let tensor = TensorRef::from_array_view(([count, 3, side, side], planes)).map_err(failed)?;
         let outputs = self.session.run(ort::inputs!["images" => tensor]).map_err(failed)?;
         let (boxes_shape, boxes) = outputs["boxes"].try_extract_tensor::<f32>().map_err(failed)?;
@@ -156,11 +159,8 @@ fn session(
         Provider::Cpu => Ok(builder),
         Provider::Cuda => {
             // TF32 would round to ten bits: other detections than the processor's.
-            let cuda = ort::ep::CUDA::default().with_tf32(false).build().error_on_failure();
-            builder.with_execution_providers([cuda]).map_err(|error| {
-                failed(format!("`provider: cuda` cannot be used here: {error}"))
-                    .hint("it needs an NVIDIA card, its driver and a GPU build of ONNX Runtime; or set `provider: cpu`")
-            })
+            let provider = ort::ep::CUDA::default().with_tf32(false).build().error_on_failure();
+            builder.with_execution_providers([provider]).map_err(|error| cuda::unusable(&error.to_string()))
         }
     }
 }

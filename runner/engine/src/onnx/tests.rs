@@ -229,7 +229,22 @@ fn cuda_that_is_not_there_is_an_error() {
     bench.job.settings.provider = Provider::Cuda;
     let failure = bench.failure();
     assert_eq!(failure.kind, FailureKind::Infrastructure);
-    assert!(failure.message.contains("`provider: cuda` cannot be used here"), "{failure:?}");
+    let expected = match cuda::driver() {
+        Ok(()) => "`provider: cuda` cannot be used here",
+        Err(_) => "`provider: cuda` needs NVIDIA's driver, and `libcuda.so.1` cannot be loaded",
+    };
+    assert!(failure.message.contains(expected), "{failure:?}");
+}
+
+#[test]
+fn a_library_that_does_not_load_is_named() {
+    let folder = TempDir::new().expect("a folder");
+    let torn = folder.path().join("libcublas.so.13");
+    fs::write(&torn, "no library").expect("written");
+    let failure = cuda::load(&[library(), torn]).expect_err("one is none");
+    assert!(failure.message.starts_with("`provider: cuda`: the library `libcublas.so.13`"), "{failure:?}");
+    assert!(failure.message.ends_with("cannot be loaded: file too short"), "{failure:?}");
+    assert_eq!(cuda::load(&[library()]), Ok(()));
 }
 
 #[test]

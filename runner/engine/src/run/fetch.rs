@@ -48,7 +48,7 @@ pub async fn fetch(
                 let message = format!("step `{}`: {}", planned.id, failure.message);
                 RunError::Prepare(Failure { message, ..failure })
             };
-            supply::bring(&session, &planned.step, &say).await.map_err(named)?;
+            supply::bring(&session, &planned.step, supply::For::Later, &say).await.map_err(named)?;
         }
         drop(say);
         Ok(())

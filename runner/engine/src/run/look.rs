@@ -200,7 +200,8 @@ impl Session {
         }
         if step.onnx.is_some() {
             let settings = plan::onnx_settings(step, context).map_err(bad_template)?;
-            return Ok(Work::Onnx { settings, runtime: self.runtime_leaf(step)?, platform: self.platform.to_string() });
+            let (runtime, libraries) = self.runtime_leaves(step)?;
+            return Ok(Work::Onnx { settings, runtime, libraries, platform: self.platform.to_string() });
         }
         let script =
             expr::render(step.run.as_deref().unwrap_or_default(), context, Quote::Shell).map_err(bad_template)?;

@@ -4,6 +4,7 @@
 //! does not pin something yet; the plan is driven ([`driver`]); results are put in their place; what was made is written out to the disk.
 //! Knows nothing of terminals: a [`Report`] hears everything.
 
+mod cuda;
 mod detector;
 mod driver;
 mod execute;
@@ -52,8 +53,6 @@ use driver::{Driver, Wishes};
 use prepare::{Locking, prepare};
 use resume::Resumed;
 use session::Session;
-
-pub(crate) use session::runtime_of;
 
 /// What a run is asked to do.
 #[derive(Clone, Debug, Default)]

@@ -11,7 +11,7 @@ use flowrun_core::stored::lock::Pins;
 use serde_json::{Map, Value as Json};
 
 use super::session::{self, Session};
-use super::{Report, RunError, now_ms};
+use super::{Report, RunError, cuda, now_ms};
 use crate::fetch::{Cache, Platform};
 use crate::lockfile::Lockfile;
 use crate::locking::{self, Completion, Upgrade};
@@ -38,6 +38,7 @@ pub(super) async fn prepare(
 ) -> Result<(Session, Vec<Event>), RunError> {
     let cache = Cache::of_user().map_err(RunError::Prepare)?;
     let platform = Platform::current().map_err(RunError::Prepare)?;
+    cuda::check(plan, platform).map_err(RunError::Prepare)?;
     let mut lock = Lockfile::of(&project.file)?;
     let wants = [locking::wants_of(project).map_err(RunError::Prepare)?];
     let mut drift = match locking {
@@ -47,7 +48,7 @@ pub(super) async fn prepare(
     if !drift.is_empty() {
         return Err(RunError::Drift(drift));
     }
-    let mut notes = Vec::new();
+    let mut notes: Vec<Event> = cuda::warning(plan).await.map(|text| Event::Warned { text }).into_iter().collect();
     if let Locking::Completed { written } = locking {
         let mut tell = |what| report.event(&Stamped { at: now_ms(), event: Event::Preparing { what } });
         notes.extend(complete(&mut lock, project, &wants, &cache, platform, written, &mut tell).await?);

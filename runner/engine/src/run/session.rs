@@ -2,7 +2,7 @@
 //!
 //! Nothing here changes while steps run, but for memories of what was already found out.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
@@ -20,6 +20,7 @@ use serde_json::{Map, Value as Json};
 use super::look::{Origin, Sourced, bad_template, store_failure};
 use crate::builtin;
 use crate::fetch::{self, Cache, Platform, WheelPin};
+use crate::locking;
 use crate::project::Project;
 use crate::python::{self, Interpreter, PythonLock};
 use crate::registry;
@@ -224,27 +225,18 @@ impl Session {
         })
     }
 
-    /// The wheel of ONNX Runtime that a step runs with.
-    pub(crate) fn runtime_pin(&self, step: &Step) -> Result<(String, WheelPin), Failure> {
-        let pin = runtime_of(step);
-        let file = self.pins.wheel(&pin, &self.platform.to_string());
-        let file =
-            file.ok_or_else(|| Failure::new(FailureKind::Infrastructure, format!("`{pin}` is not locked yet")))?;
-        let (name, version) = wheel_pin(&pin)
-            .ok_or_else(|| Failure::new(FailureKind::Step, format!("`{pin}` is not an exact version")))?;
-        let wheel = fetch::WheelPin::of(name, version, file)?;
-        Ok((pin, wheel))
+    /// The wheels that an `onnx` step needs: ONNX Runtime first, then the libraries that it loads.
+    pub(crate) fn runtime_pins(&self, step: &Step) -> Result<Vec<WheelPin>, Failure> {
+        locking::runtime_wheels(&self.pins, step, self.platform)
     }
 
-    /// The library of that wheel, on disk.
-    pub(crate) async fn runtime(&self, step: &Step) -> Result<PathBuf, Failure> {
-        let (_, wheel) = self.runtime_pin(step)?;
-        fetch::onnxruntime(&self.cache, &wheel.version, Some(&wheel)).await.map(|(library, _)| library)
-    }
-
-    pub(crate) fn runtime_leaf(&self, step: &Step) -> Result<String, Failure> {
-        let (pin, wheel) = self.runtime_pin(step)?;
-        Ok(format!("{pin} sha256:{}", wheel.sha256))
+    /// What of them is in a step's key: the runtime, and each library by its name.
+    pub(crate) fn runtime_leaves(&self, step: &Step) -> Result<(String, BTreeMap<String, String>), Failure> {
+        let wheels = self.runtime_pins(step)?;
+        let pin = |wheel: &WheelPin| format!("{} sha256:{}", wheel.version, wheel.sha256);
+        let libraries = wheels.iter().skip(1).map(|wheel| (wheel.name.clone(), pin(wheel))).collect();
+        let sha256 = wheels.first().map(|wheel| wheel.sha256.as_str()).unwrap_or_default();
+        Ok((format!("{} sha256:{sha256}", locking::runtime_of(step).unwrap_or_default()), libraries))
     }
 
     /// A pinned download of a source, on disk.
@@ -314,12 +306,6 @@ pub(crate) async fn interpreters(
     others.sort();
     others.dedup();
     Ok((found, others))
-}
-
-/// The wheel of ONNX Runtime that a step runs with, `name==version`.
-pub(crate) fn runtime_of(step: &Step) -> String {
-    let version = step.onnx.as_ref().and_then(|onnx| onnx.runtime.as_deref()).unwrap_or(fetch::ONNXRUNTIME);
-    format!("onnxruntime=={version}")
 }
 
 fn wish(python: &Python) -> PythonWish {

@@ -8,6 +8,7 @@ use flowrun_core::lang::written::{Python, Step};
 use flowrun_core::outcome::{Failure, Say, Stream};
 use tokio::sync::mpsc::Sender;
 
+use super::detector;
 use super::look::Sourced;
 use super::session::Session;
 use crate::python;
@@ -24,15 +25,25 @@ pub(super) fn needs_any(session: &Session, step: &Step) -> bool {
     needs(session, step).next().is_some()
 }
 
+/// What it is brought for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum For {
+    /// A run on this machine, now: what it lacks itself is a failure too.
+    Run,
+    /// One that may come, perhaps where there is more than here: a card.
+    Later,
+}
+
 /// Brings what a step stands on.
-pub(super) async fn bring(session: &Session, step: &Step, say: &Sender<Say>) -> Result<(), Failure> {
+pub(super) async fn bring(session: &Session, step: &Step, wanted: For, say: &Sender<Say>) -> Result<(), Failure> {
     for need in needs(session, step) {
         match need {
             Need::Environment(python) => {
                 let lock = session.python_lock(python)?;
                 python::environment(&session.cache, &lock, say).await?;
             }
-            Need::Runtime(step) => drop(session.runtime(step).await?),
+            Need::Runtime(step) if wanted == For::Run => drop(detector::libraries(session, step, say).await?),
+            Need::Runtime(step) => drop(detector::brought(session, step, say).await?),
             Need::Source(name) => {
                 if let Sourced::Pinned { pin, .. } = session.source(name)? {
                     session.download(&pin, say).await?;

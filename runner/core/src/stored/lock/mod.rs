@@ -8,7 +8,7 @@
 //! [steps.ID]                 what the step uses, by name ───┐         [profiles.P.steps.ID] where a profile has another
 //! [plugins."USES"]           ◄── plugin                     │  the bytes of each by sha256, and its version for people
 //! [environments.NAME]        ◄── environment                │  NAME is the first step that has it: steps that agree share one
-//! [wheels."NAME==VERSION"]   ◄── runtime, sources.ID.pypi ──┘
+//! [wheels."NAME==VERSION"]   ◄── runtime, sources.ID.pypi ──┘  a runtime on CUDA names its `libraries`: wheels too
 //! [sources.ID]               what is fetched
 //! ```
 //!
@@ -53,6 +53,8 @@ pub struct Pins {
     pub environments: BTreeMap<String, EnvironmentPin>,
     /// Wheels by `name==version`, then by platform.
     pub wheels: BTreeMap<String, BTreeMap<String, FilePin>>,
+    /// The wheels that a runtime needs besides its own, `name==version` of each: CUDA's.
+    pub libraries: BTreeMap<String, BTreeSet<String>>,
     /// Sources by name.
     pub sources: BTreeMap<String, SourcePin>,
     /// What a lock of format 1 says of environments. Never written.
@@ -68,7 +70,7 @@ pub struct StepPin {
     pub allow: BTreeSet<String>,
     /// The name of its Python environment.
     pub environment: Option<String>,
-    /// Its ONNX Runtime, a wheel: `onnxruntime==VERSION`.
+    /// Its ONNX Runtime, a wheel: `onnxruntime==VERSION`, or `onnxruntime-gpu==VERSION` for CUDA.
     pub runtime: Option<String>,
 }
 
@@ -215,5 +217,12 @@ impl Pins {
     /// The file of a wheel, `name==version`, for a platform.
     pub fn wheel(&self, pin: &str, platform: &str) -> Option<&FilePin> {
         self.wheels.get(pin)?.get(platform)
+    }
+
+    /// All wheels that a step with this runtime needs on a platform, the runtime's own first: `name==version` and file. `None` where one
+    /// is not pinned.
+    pub fn runtime<'a>(&'a self, runtime: &'a str, platform: &str) -> Option<Vec<(&'a str, &'a FilePin)>> {
+        let libraries = self.libraries.get(runtime).into_iter().flatten().map(String::as_str);
+        [runtime].into_iter().chain(libraries).map(|pin| Some((pin, self.wheel(pin, platform)?))).collect()
     }
 }

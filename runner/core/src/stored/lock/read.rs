@@ -35,7 +35,7 @@ struct File {
     /// Python environments, by the name of the first step that has it.
     #[serde(default)]
     environments: BTreeMap<String, Environment>,
-    /// Wheels of ONNX Runtime and of sources, by `name==version`.
+    /// Wheels of ONNX Runtime, of the libraries it needs, and of sources, by `name==version`.
     #[serde(default)]
     wheels: BTreeMap<String, Wheel>,
     /// Sources that are fetched, by name.
@@ -120,6 +120,9 @@ struct Package {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Wheel {
+    /// The wheels whose libraries a runtime on CUDA loads before itself: keys of `wheels`.
+    #[serde(default)]
+    libraries: BTreeSet<String>,
     /// The one file for each platform.
     files: Vec<Filed>,
 }
@@ -263,7 +266,14 @@ fn pins(file: File) -> Result<Pins, Odd> {
                 }
             }
         }
+        if !wheel.libraries.is_empty() {
+            pins.libraries.insert(name.clone(), wheel.libraries);
+        }
         pins.wheels.insert(name, files);
+    }
+    let mut libraries = pins.libraries.iter().flat_map(|(name, all)| all.iter().map(move |library| (name, library)));
+    if let Some((name, library)) = libraries.find(|(_, library)| !pins.wheels.contains_key(*library)) {
+        return Err((name.clone(), format!("`{library}`, a library of `{name}`, is not among the wheels")));
     }
     for (name, source) in file.sources {
         let pin = match (source.pypi, source.sha256) {

@@ -42,7 +42,10 @@ fn pins() -> Pins {
         profiles: BTreeMap::from([("q".into(), BTreeMap::from([("t".into(), StepPin::default())]))]),
         plugins: BTreeMap::from([("flowrun/x@1".into(), plugin)]),
         environments: BTreeMap::from([("t".into(), environment)]),
-        wheels: BTreeMap::from([("w==1".into(), BTreeMap::from([("linux-x86_64".into(), file("w", 'f'))]))]),
+        wheels: ["w==1", "nvidia-x==2"]
+            .map(|name| (name.to_owned(), BTreeMap::from([("linux-x86_64".into(), file("w", 'f'))])))
+            .into(),
+        libraries: BTreeMap::from([("w==1".into(), set(&["nvidia-x==2"]))]),
         sources: BTreeMap::from([
             ("s".into(), SourcePin::Pypi("w==1".into())),
             ("v".into(), SourcePin::Url("0".repeat(64))),
@@ -65,6 +68,21 @@ fn a_lock_survives_its_text_and_says_a_fact_a_line() {
     let mut fewer = pins;
     fewer.environments.get_mut("t").expect("there").resolved.remove("linux-x86_64");
     assert_eq!(Pins::parse(&fewer.to_text()), Ok(fewer));
+}
+
+#[test]
+fn the_wheels_of_a_runtime_are_its_own_and_its_libraries() {
+    let pins = pins();
+    let text = pins.to_text();
+    assert!(text.contains("[wheels.\"w==1\"]\nlibraries = [\n  \"nvidia-x==2\",\n]\nfiles = [\n"), "{text}");
+    assert!(!text.contains("[wheels.\"nvidia-x==2\"]\nlibraries"), "{text}");
+    let names = |runtime: &str, platform: &str| -> Option<Vec<String>> {
+        Some(pins.runtime(runtime, platform)?.into_iter().map(|(pin, _)| pin.to_owned()).collect())
+    };
+    assert_eq!(names("w==1", "linux-x86_64"), Some(vec!["w==1".into(), "nvidia-x==2".into()]));
+    assert_eq!(names("nvidia-x==2", "linux-x86_64"), Some(vec!["nvidia-x==2".into()]));
+    assert_eq!(names("w==1", "macos-aarch64"), None);
+    assert_eq!(names("v==1", "linux-x86_64"), None);
 }
 
 #[test]
@@ -95,6 +113,9 @@ fn damage_is_told_by_its_line() {
     let (line, why) = problem(&|text| text.replace("name = \"d\"", "name = \"b\""));
     assert_eq!(line, "[environments.t]");
     assert!(why.contains("two files of `b` for macos-aarch64"), "{why}");
+    let (line, why) = problem(&|text| text.replace("  \"nvidia-x==2\",", "  \"nvidia-x==3\","));
+    assert_eq!(line, "[wheels.\"w==1\"]");
+    assert!(why.contains("`nvidia-x==3`, a library of `w==1`, is not among the wheels"), "{why}");
     let (_, why) = problem(&|_| String::new());
     assert!(why.contains("flowrun-lock"), "{why}");
     assert_eq!(Pins::parse("flowrun-lock = 3\nwheels = 7\n"), Err(BadLock::Newer(3)));

@@ -24,6 +24,7 @@ pub(super) fn text(pins: &Pins) -> String {
     }
     for (name, wheel) in &pins.wheels {
         table(&mut out, &format!("wheels.{}", key(name)));
+        lines(&mut out, "libraries", pins.libraries.get(name).into_iter().flatten());
         let mut by_file: BTreeMap<&FilePin, BTreeSet<String>> = BTreeMap::new();
         for (platform, file) in wheel {
             by_file.entry(file).or_default().insert(platform.clone());
@@ -108,12 +109,13 @@ fn list<'a>(items: impl IntoIterator<Item = &'a String>) -> String {
     format!("[{}]", items.join(", "))
 }
 
-fn lines(out: &mut String, name: &str, items: &[String]) {
-    if items.is_empty() {
+fn lines<'a>(out: &mut String, name: &str, items: impl IntoIterator<Item = &'a String>) {
+    let mut items = items.into_iter().peekable();
+    if items.peek().is_none() {
         return;
     }
     out.push_str(&format!("{name} = [\n"));
-    items.iter().for_each(|item| out.push_str(&format!("  {},\n", string(item))));
+    items.for_each(|item| out.push_str(&format!("  {},\n", string(item))));
     out.push_str("]\n");
 }
 

@@ -81,7 +81,7 @@ impl Driver<'_> {
             };
             let bring = async {
                 for (id, planned) in steps {
-                    let brought = supply::bring(&session, &planned.step, &say).await;
+                    let brought = supply::bring(&session, &planned.step, supply::For::Run, &say).await;
                     let tried_again =
                         |failure: &Failure| planned.retry().attempts > 1 && planned.retry().on.contains(&failure.kind);
                     if let Some(failure) = brought.err().filter(|failure| !tried_again(failure)) {
