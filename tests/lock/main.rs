@@ -5,6 +5,7 @@
 
 mod bench;
 mod drift;
+mod export;
 mod index;
 #[path = "../support/mod.rs"]
 mod support;

@@ -38,7 +38,8 @@ pub(crate) struct Lock {
     json: bool,
 }
 
-fn platform(text: &str) -> Result<Platform, String> {
+/// A platform, read from the command line.
+pub(super) fn platform(text: &str) -> Result<Platform, String> {
     text.parse().map_err(|()| "expected `linux-x86_64`, `linux-aarch64`, `macos-x86_64` or `macos-aarch64`".to_owned())
 }
 

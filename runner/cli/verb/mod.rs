@@ -5,9 +5,11 @@ mod check;
 mod completions;
 mod exit_codes;
 mod explain;
+mod export;
 mod gc;
 mod get;
 mod graph;
+mod image;
 mod init;
 mod lock;
 mod logs;
@@ -46,6 +48,8 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     Run(run::Run),
     Lock(lock::Lock),
+    Export(export::Export),
+    Image(image::Image),
     Check(check::Check),
     Plan(plan::Plan),
     Explain(explain::Explain),
@@ -69,6 +73,8 @@ impl Verb {
         match self {
             Self::Run(verb) => verb.exec(),
             Self::Lock(verb) => verb.exec(),
+            Self::Export(verb) => verb.exec(),
+            Self::Image(verb) => verb.exec(),
             Self::Check(verb) => verb.exec(),
             Self::Plan(verb) => verb.exec(),
             Self::Explain(verb) => verb.exec(),

@@ -3,6 +3,7 @@
 pub mod builtin;
 pub mod craft;
 mod diff;
+pub mod export;
 pub mod fetch;
 pub mod lockfile;
 pub mod locking;

@@ -59,7 +59,7 @@ impl<'a> Environment<'a> {
     }
 
     /// The packages that are built from their source.
-    fn built(&self) -> impl Iterator<Item = &'a PackagePin> {
+    pub fn built(&self) -> impl Iterator<Item = &'a PackagePin> {
         self.packages.iter().filter(|package| !is_wheel(&package.file))
     }
 }
