@@ -80,8 +80,9 @@ impl Export {
             let text = format!("{shown} is of an earlier format, which does not hold every step");
             return drift(vec![text], REMEDY.to_owned());
         }
-        // Where there is no lock, nothing is held for any platform.
-        let platforms = if lock.exists() { self.platforms.clone() } else { BTreeSet::from([String::new()]) };
+        // Without a platform nothing would be asked.
+        let some = lock.exists() && !self.platforms.is_empty();
+        let platforms = if some { self.platforms.clone() } else { BTreeSet::from([String::new()]) };
         let found = platforms.iter().flat_map(|platform| pins::drift(&lock.pins, wants, platform));
         let found: BTreeSet<String> = found.collect();
         if !lock.exists() && !found.is_empty() {

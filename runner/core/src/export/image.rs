@@ -8,7 +8,7 @@
 //! | a base that moves | it is named by digest, or refused |
 //! | packages | each is one file, by sha256; nothing else is installed, nothing is built but what the lock says is |
 //! | bytecode, which holds a time | `SOURCE_DATE_EPOCH` makes Python write a hash instead |
-//! | times of files in a layer | `SOURCE_DATE_EPOCH` with `rewrite-timestamp=true`, which is the builder's option |
+//! | times of files in a layer | nothing here: `rewrite-timestamp=true` with `SOURCE_DATE_EPOCH` is the builder's to do |
 //!
 //! A password for an index comes as a build secret. An `ARG` or an `ENV` would be found in the image's history.
 
@@ -92,7 +92,7 @@ fn dockerfile(environment: &Environment<'_>, pipeline: &str, base: &Base) -> Opt
 #   docker build .
 # with a pip.conf, where the index is another one or wants a password:
 #   docker build --secret id=pip.conf,src=pip.conf .
-# with the same layers, bit for bit, whenever it is built:
+# with the times in its layers fixed too, by BuildKit 0.13 or newer:
 #   docker buildx build --build-arg SOURCE_DATE_EPOCH=315532800 --output type=docker,rewrite-timestamp=true .
 FROM --platform=linux/{machine} {base}
 USER 0:0

@@ -144,7 +144,7 @@ fn an_image_stands_on_a_digest_and_holds_no_secret() {
 #   docker build .
 # with a pip.conf, where the index is another one or wants a password:
 #   docker build --secret id=pip.conf,src=pip.conf .
-# with the same layers, bit for bit, whenever it is built:
+# with the times in its layers fixed too, by BuildKit 0.13 or newer:
 #   docker buildx build --build-arg SOURCE_DATE_EPOCH=315532800 --output type=docker,rewrite-timestamp=true .
 FROM --platform=linux/amd64 {base}
 USER 0:0
