@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use flowrun_core::outcome::{Failure, FailureKind};
 use flowrun_engine::bundle::PackError;
+use flowrun_engine::export::ExportError;
 use flowrun_engine::lockfile::LockError;
 use flowrun_engine::locking::LockingError;
 use flowrun_engine::project::OpenError;
@@ -53,6 +54,14 @@ pub(crate) enum Error {
     /// The store could not be used.
     #[error(transparent)]
     Store(StoreError),
+    /// The lock does not hold what the pipeline asks for.
+    #[error("{}", found.join("\n"))]
+    Drift {
+        /// What it does not hold, a line each.
+        found: Vec<String>,
+        /// What to do.
+        hint: String,
+    },
     /// Something that was tried did not come to be.
     #[error("{}", .0.message)]
     Failed(Failure),
@@ -102,7 +111,7 @@ impl Error {
             Self::Usage { .. } | Self::Params(_) => Exit::Usage,
             Self::Open(OpenError::NotFound { .. } | OpenError::Findings { .. }) => Exit::Usage,
             Self::Open(OpenError::Lock(error)) | Self::Lock(error) => of_lock(error),
-            Self::Open(OpenError::Unlocked { .. }) => Exit::Drift,
+            Self::Open(OpenError::Unlocked { .. }) | Self::Drift { .. } => Exit::Drift,
             Self::Open(OpenError::Plugin { failure, .. } | OpenError::Bundle { failure, .. })
             | Self::Failed(failure) => of_failure(failure.kind),
             Self::Open(OpenError::Io { source, .. }) | Self::Io { source, .. } => match source.kind() {
@@ -117,6 +126,7 @@ impl Error {
     fn advice(&self) -> Option<String> {
         match self {
             Self::Usage { hint, .. } => hint.clone(),
+            Self::Drift { hint, .. } => Some(hint.clone()),
             Self::Run(error) => error.hint(),
             Self::Open(
                 OpenError::Plugin { failure, .. }
@@ -189,6 +199,17 @@ impl From<PackError> for Error {
             PackError::Lock(error) => Self::Lock(error),
             PackError::Drift(drift) => Self::Run(RunError::Drift(drift)),
             PackError::Failed(failure) => Self::Failed(failure),
+        }
+    }
+}
+
+impl From<ExportError> for Error {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::Open(error) => Self::Open(error),
+            ExportError::Lock(error) => Self::Lock(error),
+            ExportError::Drift { found, hint } => Self::Drift { found, hint },
+            ExportError::Failed(failure) => Self::Failed(failure),
         }
     }
 }

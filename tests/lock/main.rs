@@ -6,6 +6,7 @@
 mod bench;
 mod cuda;
 mod drift;
+mod export;
 mod index;
 mod offline;
 #[path = "../support/mod.rs"]

@@ -6,10 +6,12 @@ mod check;
 mod completions;
 mod exit_codes;
 mod explain;
+mod export;
 mod fetch;
 mod gc;
 mod get;
 mod graph;
+mod image;
 mod init;
 mod lock;
 mod logs;
@@ -50,6 +52,8 @@ pub(crate) enum Verb {
     Lock(lock::Lock),
     Fetch(fetch::Fetch),
     Bundle(bundle::Bundle),
+    Export(export::Export),
+    Image(image::Image),
     Check(check::Check),
     Plan(plan::Plan),
     Explain(explain::Explain),
@@ -75,6 +79,8 @@ impl Verb {
             Self::Lock(verb) => verb.exec(),
             Self::Fetch(verb) => verb.exec(),
             Self::Bundle(verb) => verb.exec(),
+            Self::Export(verb) => verb.exec(),
+            Self::Image(verb) => verb.exec(),
             Self::Check(verb) => verb.exec(),
             Self::Plan(verb) => verb.exec(),
             Self::Explain(verb) => verb.exec(),

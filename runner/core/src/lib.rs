@@ -5,6 +5,7 @@
 pub mod artifact;
 pub mod digest;
 pub mod event;
+pub mod export;
 pub mod expr;
 pub mod key;
 pub mod lang;

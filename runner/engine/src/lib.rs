@@ -4,6 +4,7 @@ pub mod builtin;
 pub mod bundle;
 pub mod craft;
 mod diff;
+pub mod export;
 pub mod fetch;
 pub mod lockfile;
 pub mod locking;

@@ -18,6 +18,7 @@
 //! Packages named in `no_binary` are built here from source: their own content is locked, their build tools are not.
 //! Knows nothing of steps, lockfiles or keys.
 
+mod addresses;
 mod environment;
 mod intact;
 mod interpreter;
@@ -43,6 +44,7 @@ pub use environment::{Environment, environment, remove_unused};
 pub use interpreter::{Interpreter, interpreter};
 pub use resolve::lock;
 
+pub(crate) use addresses::addresses;
 pub(crate) use environment::held;
 pub(crate) use interpreter::exact;
 pub(crate) use resolve::{Question, resolve};

@@ -34,6 +34,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 pub use read::{is_file_name, is_name, is_sha256, is_version, schema};
+pub(crate) use write::string as toml_string;
 
 /// What this flowrun writes, and the newest that it reads.
 pub const FORMAT: u32 = 2;

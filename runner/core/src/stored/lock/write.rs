@@ -126,7 +126,7 @@ fn key(text: &str) -> String {
 }
 
 /// A basic string of TOML.
-fn string(text: &str) -> String {
+pub(crate) fn string(text: &str) -> String {
     let mut out = String::from('"');
     for c in text.chars() {
         match c {
