@@ -1,10 +1,13 @@
 //! The plugins that come with flowrun: their components are part of the binary, pinned by the index that built them.
 
-use std::sync::{LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use flowrun_core::digest::Digest;
+use flowrun_core::plugin::Described;
 use flowrun_core::stored::lock::PluginPin;
 use serde::Deserialize;
+
+use crate::manifest;
 
 #[derive(Deserialize)]
 struct Index {
@@ -26,12 +29,21 @@ pub struct Component {
     /// Its bytes.
     pub bytes: &'static [u8],
     digest: OnceLock<Digest>,
+    described: OnceLock<Result<Option<Arc<Described>>, String>>,
 }
 
 impl Component {
     /// The digest of its bytes; made when it is first asked for, since most commands need none, and a run few.
     pub fn digest(&self) -> Digest {
         *self.digest.get_or_init(|| Digest::of(self.bytes))
+    }
+
+    /// What it says of itself; read once, since a pipeline is opened once for each profile.
+    ///
+    /// # Errors
+    /// As [`manifest::describe`].
+    pub fn described(&self) -> Result<Option<Arc<Described>>, String> {
+        self.described.get_or_init(|| manifest::describe(self.bytes, None)).clone()
     }
 }
 
@@ -62,7 +74,7 @@ impl Entry {
     fn builtin(self) -> Option<Builtin> {
         let (_, bytes) = FILES.iter().find(|(file, _)| *file == self.file)?;
         let major = self.version.split('.').next()?;
-        let component = Component { bytes, digest: OnceLock::new() };
+        let component = Component { bytes, digest: OnceLock::new(), described: OnceLock::new() };
         let name = format!("{}@{major}", self.name);
         let pin = PluginPin { name: self.name, version: self.version, sha256: self.sha256, size: self.size };
         Some(Builtin { name, component, pin })

@@ -62,7 +62,7 @@ pub fn describe(bytes: &[u8], component: Option<&Path>) -> Result<Option<Arc<Des
 pub fn of_builtins() -> Result<Vec<(String, Arc<Described>)>, String> {
     let mut all = Vec::new();
     for name in builtin::names() {
-        let described = builtin::find(&name).map(|component| describe(component.bytes, None)).transpose()?;
+        let described = builtin::find(&name).map(builtin::Component::described).transpose()?;
         all.extend(described.flatten().map(|described| (name, described)));
     }
     Ok(all)

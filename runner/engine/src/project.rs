@@ -311,7 +311,7 @@ impl World for Around {
 
     fn describe(&self, uses: &str) -> Result<Option<Arc<Described>>, String> {
         if let Some(component) = builtin::find(uses) {
-            return manifest::describe(component.bytes, None);
+            return component.described();
         }
         if uses.starts_with(SCHEME) {
             // One that makes sense was made ready before.
