@@ -197,7 +197,7 @@ impl From<PackError> for Error {
     fn from(error: PackError) -> Self {
         match error {
             PackError::Lock(error) => Self::Lock(error),
-            PackError::Drift(drift) => Self::Run(RunError::Drift(drift)),
+            PackError::Drift { found, hint } => Self::Drift { found, hint },
             PackError::Failed(failure) => Self::Failed(failure),
         }
     }

@@ -193,6 +193,9 @@ fn a_bundle_that_was_changed_is_refused_by_name() {
 #[test]
 fn a_bundle_is_for_the_machines_that_it_was_packed_for() {
     let bench = bench();
+    bench.flowrun(&["lock"]).ok();
+    let far = "macos-x86_64";
+    bench.flowrun(&["bundle", "--platform", far]).fails(5).says(&format!("run `flowrun lock --platform {far}`"));
     bench.flowrun(&["lock", "--platform", other()]).ok();
     bench.flowrun(&["bundle", "--platform", other()]).ok().says(&format!("for {}", other()));
     bench.flowrun(&["run", "all.flow"]).fails(2).says("and this machine is").says("flowrun bundle --platform");

@@ -22,7 +22,7 @@ use flowrun_core::stored::bundle::{Bundle, FORMAT};
 use crate::fetch::{Cache, Platform};
 use crate::lockfile::{LockError, Lockfile};
 use crate::locking;
-use crate::project::Project;
+use crate::project::{Project, REMEDY};
 
 pub(crate) use read::open;
 
@@ -41,8 +41,13 @@ pub enum PackError {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// The lock does not hold what is to be packed.
-    #[error("{}", .0.join("\n"))]
-    Drift(Vec<String>),
+    #[error("{}", found.join("\n"))]
+    Drift {
+        /// What it does not hold, a line each.
+        found: Vec<String>,
+        /// What to do.
+        hint: String,
+    },
     /// Something cannot be brought, read or written.
     #[error("{}", .0.message)]
     Failed(Failure),
@@ -78,12 +83,13 @@ pub async fn pack(
     let cache = Cache::of_user()?;
     let lock = Lockfile::of(&project.file)?;
     let wants = locking::wants_of(project)?;
-    let mut drift = BTreeSet::new();
-    for platform in platforms {
-        drift.extend(locking::drift(&lock, &wants, *platform));
-    }
-    if !drift.is_empty() {
-        return Err(PackError::Drift(drift.into_iter().collect()));
+    let drift = |platform: &Platform| locking::drift(&lock, &wants, *platform);
+    let found: BTreeSet<String> = platforms.iter().flat_map(drift).collect();
+    if !found.is_empty() {
+        let others = platforms.iter().filter(|platform| !lock.pins.platforms.contains(&platform.to_string()));
+        let options: String = others.map(|platform| format!(" --platform {platform}")).collect();
+        let hint = REMEDY.replace("flowrun lock", &format!("flowrun lock{options}"));
+        return Err(PackError::Drift { found: found.into_iter().collect(), hint });
     }
     let kept = gather::kept(project, &lock.pins, &cache, platforms, tell).await?;
     let files = gather::files(project, &lock)?;
