@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! the pipeline ─► each step ─┬─► each file of its Python environment, on every platform, and the Python it was locked on
-//!              │             ├─► the wheels of its ONNX Runtime
+//!              │             ├─► the wheels of its ONNX Runtime, and those of its libraries
 //!              │             ├─► its plugin
 //!              │             └─► the sources that it reads
 //!              └─► every source that is fetched
@@ -117,7 +117,7 @@ impl Parts {
         told.extend(pin.allow.iter().map(|what| ("flowrun:allow", what.clone())));
         let mut used: BTreeSet<String> = sources.flat_map(|name| self.source(bill, name)).collect();
         used.extend(pin.environment.iter().flat_map(|name| self.environment(bill, name)));
-        used.extend(pin.runtime.iter().flat_map(|wheel| self.wheel(bill, wheel)));
+        used.extend(pin.runtime.iter().flat_map(|runtime| self.runtime(bill, runtime)));
         used.extend(pin.plugin.iter().filter_map(|uses| Some(self.plugin(uses, bill.pins.plugins.get(uses)?))));
         used
     }
@@ -130,6 +130,15 @@ impl Parts {
                 used.insert(self.package(&package.name, &package.version, &package.file, platform));
             }
             used.extend(pin.interpreters.get(platform).map(|exactly| self.interpreter(exactly, platform)));
+        }
+        used
+    }
+
+    /// ONNX Runtime, with the libraries that it needs besides.
+    fn runtime(&mut self, bill: &Bill<'_>, runtime: &str) -> BTreeSet<String> {
+        let mut used = self.wheel(bill, runtime);
+        for library in bill.pins.libraries.get(runtime).into_iter().flatten() {
+            used.extend(self.wheel(bill, library));
         }
         used
     }

@@ -46,6 +46,7 @@ fn pins() -> Pins {
         plugins: BTreeMap::from([("oci://host/acme/blur:1".into(), plugin), ("./my own.wasm".into(), local)]),
         environments: BTreeMap::from([("train".into(), environment)]),
         wheels: BTreeMap::from([("onnxruntime==1.31.1".into(), BTreeMap::from([(LINUX.into(), runtime)]))]),
+        libraries: BTreeMap::new(),
         sources: BTreeMap::from([("far".into(), SourcePin::Url("2".repeat(64)))]),
         old: Vec::new(),
     }
@@ -201,6 +202,26 @@ fn bill(platforms: &[&str], profile: Option<&str>) -> String {
     let pins = pins();
     let platforms = platforms.iter().map(|platform| (*platform).to_owned()).collect();
     cyclonedx(&Bill { name: "demo", pipeline: &pipeline, pins: &pins, profile, platforms: &platforms })
+}
+
+#[test]
+fn a_bill_of_materials_has_the_libraries_of_a_runtime() {
+    let mut pins = pins();
+    let library = package("", "", "nvidia_x-2-py3-none-any.whl", '3', None).file;
+    pins.wheels.insert("nvidia-x==2".into(), BTreeMap::from([(LINUX.into(), library)]));
+    pins.libraries.insert("onnxruntime==1.31.1".into(), BTreeSet::from(["nvidia-x==2".into()]));
+    let pipeline = serde_json::json!({"flowrun": 1, "steps": {"see": {"onnx": {}}}});
+    let pipeline = serde_json::from_value(pipeline).expect("pipeline");
+    let platforms = pins.platforms.clone();
+    let bill = Bill { name: "demo", pipeline: &pipeline, pins: &pins, profile: None, platforms: &platforms };
+    let text = cyclonedx(&bill);
+    let bill: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let used = &bill["dependencies"][1]["dependsOn"];
+    assert!(
+        used[0].as_str().is_some_and(|used| used.starts_with("pkg:pypi/nvidia-x@2?checksum=sha256:3333")),
+        "{used}"
+    );
+    assert!(used[1].as_str().is_some_and(|used| used.starts_with("pkg:pypi/onnxruntime@1.31.1?")), "{used}");
 }
 
 #[test]
