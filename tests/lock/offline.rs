@@ -195,7 +195,7 @@ fn a_bundle_is_for_the_machines_that_it_was_packed_for() {
     let bench = bench();
     bench.flowrun(&["lock"]).ok();
     let far = "macos-x86_64";
-    bench.flowrun(&["bundle", "--platform", far]).fails(5).says(&format!("run `flowrun lock --platform {far}`"));
+    bench.flowrun(&["bundle", "--platform", far]).fails(5).says(&format!("`flowrun lock --platform {far}`"));
     bench.flowrun(&["lock", "--platform", other()]).ok();
     bench.flowrun(&["bundle", "--platform", other()]).ok().says(&format!("for {}", other()));
     bench.flowrun(&["run", "all.flow"]).fails(2).says("and this machine is").says("flowrun bundle --platform");

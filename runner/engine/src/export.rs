@@ -9,12 +9,12 @@ use std::path::Path;
 use flowrun_core::export::{Bill, Environment, Place, is_ours};
 use flowrun_core::lang::finding;
 use flowrun_core::outcome::Failure;
-use flowrun_core::pins::{self, Wants};
+use flowrun_core::pins::Wants;
 
 use crate::fetch::{Cache, Platform, infrastructure, refused};
 use crate::lockfile::{LockError, Lockfile};
 use crate::locking;
-use crate::project::{OpenError, Project, REMEDY};
+use crate::project::{OpenError, Project};
 use crate::python;
 
 /// Why a lock cannot be turned into something else.
@@ -74,26 +74,14 @@ impl Export {
     }
 
     fn is_locked(&self, wants: &Wants) -> Result<(), ExportError> {
-        let Self { lock, shown, .. } = self;
-        let drift = |found: Vec<String>, hint: String| Err(ExportError::Drift { found, hint });
-        if lock.is_old() {
-            let text = format!("{shown} is of an earlier format, which does not hold every step");
-            return drift(vec![text], REMEDY.to_owned());
+        let mut platforms: Vec<Platform> = self.platforms.iter().filter_map(|name| name.parse().ok()).collect();
+        if platforms.is_empty() {
+            platforms.push(Platform::current()?);
         }
-        // Without a platform nothing would be asked.
-        let some = lock.exists() && !self.platforms.is_empty();
-        let platforms = if some { self.platforms.clone() } else { BTreeSet::from([String::new()]) };
-        let found = platforms.iter().flat_map(|platform| pins::drift(&lock.pins, wants, platform));
-        let found: BTreeSet<String> = found.collect();
-        if !lock.exists() && !found.is_empty() {
-            return drift(vec![format!("there is no {shown}")], REMEDY.to_owned());
+        match locking::lacking(&self.lock, wants, &platforms) {
+            None => Ok(()),
+            Some((found, hint)) => Err(ExportError::Drift { found, hint }),
         }
-        if let Some(platform) = self.platforms.difference(&lock.pins.platforms).next().filter(|_| lock.exists()) {
-            let made = lock.pins.platforms.iter().cloned().collect::<Vec<_>>().join(", ");
-            let hint = format!("`flowrun lock --platform {platform}` looks up what is used there");
-            return drift(vec![format!("{shown} is made for {made}, and not for {platform}")], hint);
-        }
-        if found.is_empty() { Ok(()) } else { drift(found.into_iter().collect(), REMEDY.to_owned()) }
     }
 
     /// The Python environment of a step. Where several platforms were opened, that of the first.

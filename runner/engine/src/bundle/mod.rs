@@ -13,7 +13,6 @@ mod gather;
 mod read;
 mod write;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use flowrun_core::outcome::Failure;
@@ -22,7 +21,7 @@ use flowrun_core::stored::bundle::{Bundle, FORMAT};
 use crate::fetch::{Cache, Platform};
 use crate::lockfile::{LockError, Lockfile};
 use crate::locking;
-use crate::project::{Project, REMEDY};
+use crate::project::Project;
 
 pub(crate) use read::open;
 
@@ -83,13 +82,8 @@ pub async fn pack(
     let cache = Cache::of_user()?;
     let lock = Lockfile::of(&project.file)?;
     let wants = locking::wants_of(project)?;
-    let drift = |platform: &Platform| locking::drift(&lock, &wants, *platform);
-    let found: BTreeSet<String> = platforms.iter().flat_map(drift).collect();
-    if !found.is_empty() {
-        let others = platforms.iter().filter(|platform| !lock.pins.platforms.contains(&platform.to_string()));
-        let options: String = others.map(|platform| format!(" --platform {platform}")).collect();
-        let hint = REMEDY.replace("flowrun lock", &format!("flowrun lock{options}"));
-        return Err(PackError::Drift { found: found.into_iter().collect(), hint });
+    if let Some((found, hint)) = locking::lacking(&lock, &wants, platforms) {
+        return Err(PackError::Drift { found, hint });
     }
     let kept = gather::kept(project, &lock.pins, &cache, platforms, tell).await?;
     let files = gather::files(project, &lock)?;

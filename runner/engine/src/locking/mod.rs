@@ -24,7 +24,7 @@ use flowrun_core::stored::lock::Pins;
 
 use crate::fetch::{Cache, Platform, checked_name, refused};
 use crate::lockfile::{LockError, Lockfile};
-use crate::project::{OpenError, PluginPins, Project};
+use crate::project::{OpenError, PluginPins, Project, REMEDY};
 
 use complete::PYTHON;
 pub(crate) use complete::{Completion, complete, unmoved};
@@ -161,6 +161,20 @@ pub(crate) fn drift(lock: &Lockfile, wants: &Wants, platform: Platform) -> Vec<S
         return vec![format!("there is no {shown}")];
     }
     found
+}
+
+/// What a lock lacks of what is to be taken out of it for these platforms, and what to do about it; nothing where it holds all.
+pub(crate) fn lacking(lock: &Lockfile, wants: &Wants, platforms: &[Platform]) -> Option<(Vec<String>, String)> {
+    let made = &lock.pins.platforms;
+    let other = platforms.iter().find(|platform| !made.contains(&platform.to_string()));
+    if let Some(platform) = other.filter(|_| lock.exists() && !lock.is_old()) {
+        let shown = lock.path().file_name().unwrap_or_default().to_string_lossy();
+        let made = made.iter().cloned().collect::<Vec<_>>().join(", ");
+        let hint = format!("`flowrun lock --platform {platform}` looks up what is used there");
+        return Some((vec![format!("{shown} is made for {made}, and not for {platform}")], hint));
+    }
+    let found: BTreeSet<String> = platforms.iter().flat_map(|platform| drift(lock, wants, *platform)).collect();
+    (!found.is_empty()).then(|| (found.into_iter().collect(), REMEDY.to_owned()))
 }
 
 /// What a pipeline's lock changes against what git has of it at HEAD.
