@@ -95,7 +95,7 @@ pub async fn pack(
         profile: project.program.profile.clone(),
         platforms: platforms.iter().map(Platform::to_string).collect(),
         project: files.iter().map(|(path, found)| (path.clone(), found.entry.clone())).collect(),
-        kept: kept.iter().map(|(kept, _)| kept.clone()).collect(),
+        kept: kept.keys().cloned().collect(),
     };
     let size = write::write(output, &bundle, &files, &kept)?;
     Ok(Packed { path: output.to_owned(), size, bundle })
