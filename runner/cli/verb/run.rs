@@ -100,7 +100,7 @@ impl Run {
     /// `run --resume x.yaml` means the file: a run's id never looks like one.
     fn give_back_file(&mut self) {
         let Some(Some(run)) = &self.resume else { return };
-        if self.pipeline.file.is_none() && (run.ends_with(".yaml") || run.ends_with(".yml")) {
+        if self.pipeline.file.is_none() && [".yaml", ".yml", ".flow"].iter().any(|end| run.ends_with(end)) {
             self.pipeline.file = Some(run.into());
             self.resume = Some(None);
         }
@@ -148,9 +148,13 @@ mod tests {
 
     #[test]
     fn resume_does_not_swallow_the_file() {
-        for words in [&["--resume", "a.yaml"][..], &["a.yaml", "--resume"]] {
+        for (file, words) in [
+            ("a.yaml", &["--resume", "a.yaml"][..]),
+            ("a.yaml", &["a.yaml", "--resume"]),
+            ("a.flow", &["--resume", "a.flow"]),
+        ] {
             let run = read(words);
-            assert_eq!((run.resume, run.pipeline.file), (Some(None), Some("a.yaml".into())));
+            assert_eq!((run.resume, run.pipeline.file), (Some(None), Some(file.into())));
         }
         let run = read(&["a.yaml", "--resume", "2026"]);
         assert_eq!(run.resume, Some(Some("2026".to_owned())));
@@ -158,6 +162,7 @@ mod tests {
 
     #[test]
     fn the_last_word_on_drift_counts() {
+        assert!(read(&["a.flow"]).is_locked(None) && !read(&["a.flow", "--no-locked"]).is_locked(None));
         let ci = || Some("true".into());
         let locked = |words: &[&str], ci| read(words).is_locked(ci);
         assert!(!locked(&[], None) && locked(&[], ci()) && !locked(&[], Some("false".into())));
