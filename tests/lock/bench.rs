@@ -18,6 +18,16 @@ pub(crate) fn other() -> &'static str {
     if here() == "linux-aarch64" { "linux-x86_64" } else { "linux-aarch64" }
 }
 
+/// The contents of the environments in a cache.
+pub(crate) fn content_of(cache: &Path) -> BTreeSet<String> {
+    let environments = std::fs::read_dir(cache.join("environments")).expect("there").flatten();
+    let markers = environments.map(|entry| {
+        let marker = std::fs::read(entry.path().join("flowrun-environment.json")).expect("whole");
+        serde_json::from_slice::<serde_json::Value>(&marker).expect("JSON")
+    });
+    markers.map(|marker| marker["content"].as_str().expect("a digest").to_owned()).collect()
+}
+
 /// The folder of uv's wheel in the cache that all tests share, where it is brought once.
 fn uv() -> &'static Path {
     static UV: OnceLock<PathBuf> = OnceLock::new();
@@ -87,12 +97,7 @@ impl Bench {
 
     /// The contents of the environments in the cache, by their digests.
     pub(crate) fn contents(&self) -> BTreeSet<String> {
-        let environments = std::fs::read_dir(self.cache().join("environments")).expect("there").flatten();
-        let markers = environments.map(|entry| {
-            let marker = std::fs::read(entry.path().join("flowrun-environment.json")).expect("whole");
-            serde_json::from_slice::<serde_json::Value>(&marker).expect("JSON")
-        });
-        markers.map(|marker| marker["content"].as_str().expect("a digest").to_owned()).collect()
+        content_of(&self.cache())
     }
 
     pub(crate) fn package(&self, file: &str, requires: &[&str]) -> PathBuf {

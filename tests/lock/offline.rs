@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::bench::{Bench, other};
+use crate::bench::{Bench, content_of, other};
 use crate::support::{Said, said};
 
 const ALL: &str = "flowrun: 1
@@ -124,6 +124,15 @@ fn a_bundle_runs_on_a_machine_that_has_nothing() {
     bare.flowrun(&bench, &["run", "all.flow"]).ok().says("done  say").says("results/all/said.txt");
     assert_eq!(std::fs::read_to_string(bare.path("results/all/said.txt")).expect("there"), SAID);
     bare.flowrun(&bench, &["run", "all.flow"]).ok().says("2 cached");
+    // What was lost of it since is taken out of it again.
+    let content = content_of(&bare.path("cache/v1"));
+    for kind in ["wheels", "environments", "uv"] {
+        std::fs::remove_dir_all(bare.path("cache/v1").join(kind)).expect("remove");
+    }
+    bare.flowrun(&bench, &["run", "all.flow", "--force", "say"]).ok().says("done  say");
+    bench.run(&[]);
+    let both = [content, bench.contents()];
+    assert_eq!(both[0], both[1], "from wheels or from an index, it is the same environment");
     bare.flowrun(&bench, &["runs"]).ok().says("all");
     bare.flowrun(&bench, &["plan", "all.flow"]).ok();
     // It is the very pipeline: what was made of it there is a hit here.
@@ -150,12 +159,48 @@ fn the_same_project_is_the_same_bundle() {
     let list = bench.bed.path("data/list.json");
     std::fs::File::open(&list).and_then(|file| file.set_modified(std::time::UNIX_EPOCH)).expect("touch");
     assert!(one == pack("two.flow"), "only times differ");
+    bench.bed.write("data/__pycache__/x.pyc", "x");
+    bench.bed.write("data/.git/config", "a token");
+    assert!(one == pack("two.flow"), "what no step sees is not in it");
     bench.bed.write("data/list.json", "[4]");
     assert!(one != pack("two.flow"));
+    std::os::unix::fs::symlink("/etc/hostname", bench.bed.path("data/out.json")).expect("link");
+    bench.flowrun(&["bundle"]).fails(2).says("`data/out.json` is a link that leads out of the project");
+    std::fs::remove_file(bench.bed.path("data/out.json")).expect("remove");
     bench.flowrun(&["bundle", "-o", "x.zip"]).fails(2).says("does not end with `.flow`");
     std::fs::create_dir(bench.bed.path("out")).expect("mkdir");
     bench.pipeline(&ALL.replace("default: data", "default: /etc/hostname"));
     bench.flowrun(&["bundle"]).fails(2).says("lies outside the project");
+}
+
+/// A pipeline whose data is the whole project, and which has a profile.
+const WHOLE: &str = "flowrun: 1
+name: whole
+params: { n: { type: integer, default: 1 } }
+profiles: { big: { params: { n: 99 } } }
+sources: { all: { path: . } }
+steps:
+  say:
+    run: echo {{ params.n }} > {{ outputs.said }}; ls {{ inputs.all }} >> {{ outputs.said }}
+    inputs: { all: sources.all }
+    outputs: { said: said.txt }
+results: { said: say.said }
+";
+
+#[test]
+fn a_bundle_of_a_whole_project_has_its_profile_and_not_itself() {
+    let bench = Bench::new(WHOLE);
+    bench.flowrun(&["bundle", "--profile", "big"]).ok();
+    let size = || std::fs::metadata(bench.bed.path("whole.flow")).expect("there").len();
+    let first = size();
+    bench.flowrun(&["bundle", "--profile", "big"]).ok();
+    assert_eq!(size(), first, "the one before is not in it");
+    let folder = tempfile::tempdir().expect("tempdir");
+    std::fs::rename(bench.bed.path("whole.flow"), folder.path().join("whole.flow")).expect("rename");
+    let bare = Bare { folder };
+    bare.flowrun(&bench, &["run", "whole.flow"]).ok();
+    assert_eq!(std::fs::read_to_string(bare.path("results/whole/said.txt")).expect("there"), "99\np.yaml\n");
+    bare.flowrun(&bench, &["lock", "whole.flow"]).fails(2).says("its lock is the one that it was packed with");
 }
 
 #[test]

@@ -112,6 +112,20 @@ fn nothing_runs_before_everything_is_there() {
 }
 
 #[test]
+fn a_step_that_is_cached_needs_nothing() {
+    let bench = Bench::new(&AFTER.replace("    inputs: { it: first.it }\n", ""));
+    bench.package("a-1.0-py3-none-any.whl", &[]);
+    bench.flowrun(&["run"]).ok();
+    for kind in ["environments", "uv"] {
+        std::fs::remove_dir_all(bench.cache().join(kind)).expect("remove");
+    }
+    std::fs::remove_dir_all(bench.bed.path("links")).expect("remove");
+    for _ in 0..5 {
+        bench.flowrun(&["run", "p.yaml", "--force", "first"]).ok().says("hit   say").says("done  first");
+    }
+}
+
+#[test]
 fn the_bytes_of_a_plugin() {
     let bench = Bench::new(
         "flowrun: 1\nsources: { data: { path: data.json } }\nsteps:\n  count:\n    uses: ./json.wasm\n    with: { filter: length }\n    \

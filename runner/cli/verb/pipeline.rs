@@ -70,7 +70,7 @@ impl PipelineArgs {
     pub(crate) fn params(&self, project: &Project) -> Result<Map<String, Json>, Error> {
         let sets = self.sets()?;
         let pipeline = &project.program.pipeline;
-        let mut values = params::resolve(pipeline, self.profile.as_deref(), &sets).map_err(Error::Params)?;
+        let mut values = params::resolve(pipeline, project.program.profile.as_deref(), &sets).map_err(Error::Params)?;
         for (name, value) in &mut values {
             let is_path = pipeline.params.get(name).is_some_and(|param| param.r#type == ParamType::Path);
             if is_path && sets.contains_key(name) {

@@ -50,6 +50,7 @@ pub struct Scheduler {
     /// What waits for the machine, by what it takes: of those that take the same, only the first needs to be looked at.
     queued: BTreeMap<Need, BTreeSet<NodeId>>,
     awaited: usize,
+    looking: usize,
     over: usize,
     keep_going: bool,
     stopping: bool,
@@ -67,6 +68,7 @@ impl Scheduler {
             orders: VecDeque::new(),
             queued: BTreeMap::new(),
             awaited: 0,
+            looking: 0,
             over: 0,
             keep_going,
             stopping: false,
@@ -125,6 +127,11 @@ impl Scheduler {
     /// Whether an answer of the driver is awaited. When not, and the run is not done, that is a bug of the scheduler's.
     pub fn is_busy(&self) -> bool {
         self.awaited > 0
+    }
+
+    /// Whether a step is being looked up: whether it must run is not known yet.
+    pub fn is_looking(&self) -> bool {
+        self.looking > 0
     }
 
     /// Whether nothing new is started any more.
@@ -245,6 +252,8 @@ impl Scheduler {
             |state: &State| matches!(state, State::Looking | State::Running(_) | State::Pausing(_) | State::Away);
         self.awaited -= usize::from(awaits(&self.nodes[id.0].state));
         self.awaited += usize::from(awaits(&state));
+        self.looking -= usize::from(self.nodes[id.0].state == State::Looking);
+        self.looking += usize::from(state == State::Looking);
         self.over += usize::from(matches!(state, State::Done(_)));
         let was = matches!(self.nodes[id.0].state, State::Queued(_));
         match matches!(state, State::Queued(_)) {

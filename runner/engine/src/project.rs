@@ -198,6 +198,11 @@ impl Project {
         own.ancestors().find(marked).unwrap_or(own).to_owned()
     }
 
+    /// Whether it is a bundle's.
+    pub fn is_bundle(&self) -> bool {
+        self.root != self.tree
+    }
+
     /// A path of the pipeline file, absolute.
     pub fn path(&self, written: &str) -> PathBuf {
         self.file.parent().unwrap_or(&self.tree).join(written)

@@ -103,6 +103,15 @@ impl Kind {
             Self::Components => "components",
         }
     }
+
+    /// Whether one is kept under such a name: another would stand in the way of what is kept there besides.
+    fn may_be_called(self, file: &str) -> bool {
+        match self {
+            Self::Wheels => is_file_name(file) && file.ends_with(".whl"),
+            Self::Urls => file == "content",
+            Self::Components => file == "component.wasm",
+        }
+    }
 }
 
 impl Kept {
@@ -151,7 +160,11 @@ impl Bundle {
         Ok(bundle)
     }
 
-    fn check(&self) -> Result<(), String> {
+    /// Whether it holds nothing but what a bundle may hold.
+    ///
+    /// # Errors
+    /// Says what it must not hold.
+    pub fn check(&self) -> Result<(), String> {
         for (path, entry) in &self.project {
             self.check_place(path)?;
             match entry {
@@ -162,7 +175,9 @@ impl Bundle {
                 _ => {}
             }
         }
-        if let Some(kept) = self.kept.iter().find(|kept| !is_sha256(&kept.sha256) || !is_file_name(&kept.file)) {
+        if let Some(kept) =
+            self.kept.iter().find(|kept| !is_sha256(&kept.sha256) || !kept.kind.may_be_called(&kept.file))
+        {
             return Err(format!("`{}` is no name of a file with a sha256", kept.member().escape_debug()));
         }
         match self.project.get(&self.pipeline) {
@@ -187,7 +202,7 @@ impl Bundle {
 /// Whether a link at `path` leads to something in the project: first up, never above it, then down.
 fn stays_inside(path: &str, target: &str) -> bool {
     let above = path.matches('/').count();
-    let parts: Vec<&str> = target.split('/').collect();
+    let parts: Vec<&str> = target.split('/').filter(|part| *part != ".").collect();
     let up = parts.iter().take_while(|part| **part == "..").count();
     up <= above && up < parts.len() && parts[up..].iter().all(|part| is_component(part))
 }
@@ -239,7 +254,7 @@ mod tests {
             assert!(refused(&some).contains("is not a path"), "{path}");
         }
         let link = |target: &str| Entry::Link(target.into());
-        for target in ["/etc", "..", "../x", "a/../../x", "", "a/..", "./x"] {
+        for target in ["/etc", "..", "../x", "a/../../x", "", "a/..", "."] {
             assert!(refused(&bundle(&[("l", link(target))])).contains("leads out"), "{target}");
         }
         assert!(refused(&bundle(&[("d", Entry::Folder), ("d/l", link("../../x"))])).contains("leads out"));
@@ -254,8 +269,14 @@ mod tests {
         let mut some = bundle(&[]);
         some.pipeline = "q.yaml".into();
         assert!(refused(&some).contains("`q.yaml` is not in it"));
-        for file in ["../x.whl", "a/b", ".x", ""] {
-            let kept = Kept { kind: Kind::Urls, sha256: "b".repeat(64), size: 2, file: file.into() };
+        for (kind, file) in [
+            (Kind::Wheels, "../x.whl"),
+            (Kind::Wheels, "members"),
+            (Kind::Wheels, ""),
+            (Kind::Urls, "stamp.json"),
+            (Kind::Components, "content"),
+        ] {
+            let kept = Kept { kind, sha256: "b".repeat(64), size: 2, file: file.into() };
             assert!(refused(&Bundle { kept: BTreeSet::from([kept]), ..bundle(&[]) }).contains("no name"), "{file}");
         }
     }

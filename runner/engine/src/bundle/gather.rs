@@ -18,6 +18,7 @@ use indexmap::IndexMap;
 use crate::fetch::{self, Cache, Platform, WheelPin, infrastructure, refused};
 use crate::lockfile::{self, Lockfile};
 use crate::project::Project;
+use crate::store::LEFT_OUT;
 use crate::{locking, manifest, registry};
 
 /// Folders inside one another: more is a circle, or no project.
@@ -129,7 +130,9 @@ fn steps(project: &Project) -> impl Iterator<Item = &Step> {
 }
 
 /// Everything of the project that the pipeline names, by its path there.
-pub(super) fn files(project: &Project, lock: &Lockfile) -> Result<BTreeMap<String, Found>, Failure> {
+///
+/// What steps never see is left out, and so is the bundle itself, which may lie among the data.
+pub(super) fn files(project: &Project, lock: &Lockfile, output: &Path) -> Result<BTreeMap<String, Found>, Failure> {
     let mut named = vec![project.file.clone()];
     named.extend(lock.exists().then(|| lockfile::path_of(&project.file)));
     named.extend(project.read.iter().map(|file| project.path(file)));
@@ -150,7 +153,7 @@ pub(super) fn files(project: &Project, lock: &Lockfile) -> Result<BTreeMap<Strin
         };
         folders(&mut found, project, &inside)?;
         // A link that the pipeline names itself is meant as what it leads to.
-        walk(&mut found, &text_of(&inside)?, &real)?;
+        walk(&mut found, &text_of(&inside)?, &real, &fs::canonicalize(output).unwrap_or_default())?;
     }
     Ok(found)
 }
@@ -195,7 +198,8 @@ fn text_of(path: &Path) -> Result<String, Failure> {
     path.to_str().map(str::to_owned).ok_or_else(|| refused(format!("{} is not UTF-8", path.display())))
 }
 
-fn walk(found: &mut BTreeMap<String, Found>, name: &str, path: &Path) -> Result<(), Failure> {
+/// `name` is empty for the project's own folder.
+fn walk(found: &mut BTreeMap<String, Found>, name: &str, path: &Path, output: &Path) -> Result<(), Failure> {
     let io = |error: std::io::Error| unreadable(path, &error);
     if name.split('/').count() > DEEPEST {
         return Err(refused(format!("{} lies too many folders deep", path.display())));
@@ -206,7 +210,10 @@ fn walk(found: &mut BTreeMap<String, Found>, name: &str, path: &Path) -> Result<
             let child = child.map_err(io)?;
             let own = child.file_name().into_string().ok().filter(|name| is_component(name));
             let own = own.ok_or_else(|| refused(format!("{}: its name is not UTF-8", child.path().display())))?;
-            walk(found, &format!("{name}/{own}"), &child.path())?;
+            if !LEFT_OUT.contains(&own.as_str()) && child.path() != output {
+                let name = if name.is_empty() { own } else { format!("{name}/{own}") };
+                walk(found, &name, &child.path(), output)?;
+            }
         }
         Entry::Folder
     } else if kind.is_symlink() {
@@ -216,7 +223,9 @@ fn walk(found: &mut BTreeMap<String, Found>, name: &str, path: &Path) -> Result<
     } else {
         return Err(refused(format!("{} is neither a file nor a folder", path.display())));
     };
-    found.insert(name.to_owned(), Found { entry, path: path.to_owned() });
+    if !name.is_empty() {
+        found.insert(name.to_owned(), Found { entry, path: path.to_owned() });
+    }
     Ok(())
 }
 

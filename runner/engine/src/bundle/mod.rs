@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use flowrun_core::outcome::Failure;
 use flowrun_core::stored::bundle::{Bundle, FORMAT};
 
-use crate::fetch::{Cache, Platform};
+use crate::fetch::{Cache, Platform, refused};
 use crate::lockfile::{LockError, Lockfile};
 use crate::locking;
 use crate::project::Project;
@@ -86,7 +86,7 @@ pub async fn pack(
         return Err(PackError::Drift { found, hint });
     }
     let kept = gather::kept(project, &lock.pins, &cache, platforms, tell).await?;
-    let files = gather::files(project, &lock)?;
+    let files = gather::files(project, &lock, output)?;
     tell("packing".to_owned());
     let bundle = Bundle {
         flowrun_bundle: FORMAT,
@@ -97,6 +97,7 @@ pub async fn pack(
         project: files.iter().map(|(path, found)| (path.clone(), found.entry.clone())).collect(),
         kept: kept.keys().cloned().collect(),
     };
+    bundle.check().map_err(|why| refused(why).hint("a bundle holds what lies in the project, and links to that"))?;
     let size = write::write(output, &bundle, &files, &kept)?;
     Ok(Packed { path: output.to_owned(), size, bundle })
 }

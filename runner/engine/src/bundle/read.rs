@@ -42,9 +42,10 @@ pub(crate) fn open(file: &Path, cache: &Cache) -> Result<Opened, Failure> {
     })?;
     is_for_here(&bundle)?;
     let root = cache.path(&[KIND, &Digest::of(text.as_bytes()).to_string()]);
+    is_no_larger(&bundle, file)?;
+    keep(&mut archive, &bundle, cache)?;
     // The folder takes its name when all is there.
     if !root.is_dir() {
-        keep(&mut archive, &bundle, cache)?;
         lay(&mut archive, &bundle, cache, &root)?;
     }
     Ok(Opened { root: fs::canonicalize(&root).map_err(|error| cache.trouble(&error))?, bundle })
@@ -64,8 +65,22 @@ fn is_for_here(bundle: &Bundle) -> Result<(), Failure> {
         .hint(format!("pack it with `flowrun bundle --platform {here}`")))
 }
 
+/// Files are stored as they are, each once: together they take no more room than the archive.
+fn is_no_larger(bundle: &Bundle, file: &Path) -> Result<(), Failure> {
+    let files = bundle.project.values().map(|entry| match entry {
+        Entry::File { size, .. } => *size,
+        Entry::Folder | Entry::Link(_) => 0,
+    });
+    let listed = files.chain(bundle.kept.iter().map(|kept| kept.size)).fold(0_u64, u64::saturating_add);
+    let length = fs::metadata(file).map_err(|error| infrastructure(format!("cannot read the bundle: {error}")))?.len();
+    if listed <= length { Ok(()) } else { Err(damaged("it lists more than it can hold")) }
+}
+
 fn contents(archive: &mut Archive) -> Result<String, Failure> {
     let member = archive.by_name(CONTENTS).map_err(|_| damaged(&format!("there is no `{CONTENTS}` in it")))?;
+    if member.compression() != CompressionMethod::Stored {
+        return Err(damaged(&format!("its `{CONTENTS}` is packed")));
+    }
     let mut text = String::new();
     let read = member.take(LARGEST_CONTENTS + 1).read_to_string(&mut text);
     match read {
@@ -129,7 +144,6 @@ fn copy(
     cache: &Cache,
 ) -> Result<(), Failure> {
     let member = archive.by_name(name).map_err(|_| damaged(&format!("there is no `{name}` in it")))?;
-    // What is stored as it is takes no more room than the archive itself.
     if member.compression() != CompressionMethod::Stored || member.size() != size {
         return Err(damaged(&format!("`{name}` is not the file that it lists")));
     }

@@ -84,12 +84,16 @@ pub(crate) fn kept(cache: &Cache, pin: &WheelPin) -> Option<PathBuf> {
     cache.find(KIND, &pin.sha256, &pin.file)
 }
 
-/// The wheel of a package that has that sha256, if it is here.
-pub(crate) fn kept_by_hash(cache: &Cache, name: &str, sha256: &str) -> Option<PathBuf> {
+/// The wheel of a package in a version that has that sha256, if it is here under a name that says so.
+pub(crate) fn kept_by_hash(cache: &Cache, name: &str, version: &str, sha256: &str) -> Option<PathBuf> {
     let files = fs::read_dir(cache.path(&[KIND, sha256])).ok().filter(|_| is_sha256(sha256))?.flatten();
-    let package = |file: &String| file.strip_suffix(".whl").and_then(|file| checked_name(file.split('-').next()?).ok());
+    let is_its = |file: &String| {
+        let mut parts = file.strip_suffix(".whl").unwrap_or_default().split('-');
+        let package = parts.next().and_then(|package| checked_name(package).ok());
+        package.is_some_and(|package| package == name) && parts.next() == Some(version)
+    };
     let mut files = files.filter_map(|entry| entry.file_name().into_string().ok());
-    let file = files.find(|file| package(file).is_some_and(|package| package == name))?;
+    let file = files.find(is_its)?;
     cache.find(KIND, sha256, &file)
 }
 

@@ -109,6 +109,12 @@ pub async fn lock(
 ) -> Result<Locked, LockingError> {
     let plugins = PluginPins::except(&options.upgrade);
     let base = Project::open_with(file, None, &plugins)?;
+    if base.is_bundle() {
+        let failure = refused(format!("{} is a bundle: its lock is the one that it was packed with", base.shown));
+        return Err(LockingError::Failed(
+            failure.hint("lock the pipeline that it was packed from, and pack that again"),
+        ));
+    }
     let mut all = vec![wants_of(&base).map_err(LockingError::Failed)?];
     for profile in base.program.pipeline.profiles.keys() {
         let project = Project::open_with(Some(&base.file), Some(profile), &plugins)?;

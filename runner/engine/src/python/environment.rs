@@ -111,8 +111,10 @@ pub async fn remove_unused(cache: &Cache, age: Duration, dry_run: bool) -> Resul
         }
     }
     if removed > 0 && !dry_run {
-        let uv = Uv::offline(cache).await?;
-        uv.run(&["cache", "prune", "--ci", "--quiet"].map(Into::into), "", None).await?;
+        // Where that cannot be done, it only costs room.
+        if let Ok(uv) = Uv::offline(cache).await {
+            let _ = uv.run(&["cache", "prune", "--ci", "--quiet"].map(Into::into), "", None).await;
+        }
     }
     Ok(removed)
 }
@@ -190,15 +192,15 @@ async fn build(cache: &Cache, lock: &PythonLock, environment: &Environment, say:
             .map(Into::into)
             .to_vec();
     args.extend([environment.python.as_os_str().to_owned(), list.into()]);
-    let local = local::wheels(cache, lock)?;
-    match &local {
-        Some(folder) => {
-            args.extend(["--no-index", "--offline", "--find-links"].map(Into::into));
-            args.push(folder.path().into());
-        }
-        None => {
-            args.extend(lock.no_binary.iter().map(|name| format!("--no-binary={name}").into()));
-            args.extend(uv.index_args());
+    let mut local = args.clone();
+    args.extend(lock.no_binary.iter().map(|name| format!("--no-binary={name}").into()));
+    args.extend(uv.index_args());
+    // A wheel's name is only what somebody called it: what does not come of them is brought as ever.
+    if let Some(folder) = local::wheels(cache, lock)? {
+        local.extend(["--no-index", "--offline", "--find-links"].map(Into::into));
+        local.push(folder.path().into());
+        if uv.run(&local, "", Some(say)).await?.well {
+            return mended(cache, &uv, local, environment, &what, say).await;
         }
     }
     sync(&uv, &args, &what, say).await?;

@@ -29,14 +29,21 @@ pub(super) struct Odd {
 }
 
 /// What is installed below `root`: the digest of all that its packages list, each file by its sha256. The same packages give the same on every
-/// machine of a platform; bytecode and programs, which hold the paths of one machine, are not in it.
+/// machine of a platform; bytecode and programs, which hold the paths of one machine, are not in it, nor what an installer notes of its own way.
 pub(super) fn content(root: &Path) -> io::Result<Digest> {
     let mut lines = BTreeSet::new();
     for folder in packages(root)? {
         let text = fs::read_to_string(folder.join("RECORD")).unwrap_or_default();
-        lines.extend(text.lines().filter_map(listed).map(|(path, sum)| format!("{sum} {path}\n")));
+        let packed = text.lines().filter_map(listed).filter(|(path, _)| !is_note(path));
+        lines.extend(packed.map(|(path, sum)| format!("{sum} {path}\n")));
     }
     Ok(Digest::of(lines.into_iter().collect::<String>().as_bytes()))
+}
+
+/// Whether an installer wrote it, about where a package came from (PEP 376, PEP 610, uv's own).
+fn is_note(path: &str) -> bool {
+    let notes = ["INSTALLER", "REQUESTED", "direct_url.json", "uv_build.json", "uv_cache.json"];
+    path.rsplit_once('/').is_some_and(|(folder, file)| folder.ends_with(".dist-info") && notes.contains(&file))
 }
 
 /// The folders with what each package says of itself.

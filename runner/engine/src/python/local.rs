@@ -12,7 +12,8 @@ use crate::fetch::{Cache, kept_by_hash};
 pub(super) fn wheels(cache: &Cache, lock: &PythonLock) -> Result<Option<TempDir>, Failure> {
     let wheel = |line: &String| {
         let (package, sha256) = line.split_once(" --hash=sha256:")?;
-        kept_by_hash(cache, package.split_once("==")?.0, sha256)
+        let (name, version) = package.split_once("==")?;
+        kept_by_hash(cache, name, version, sha256)
     };
     let found: Option<Vec<PathBuf>> = lock.requirements_txt.iter().map(wheel).collect();
     let Some(found) = found.filter(|found| !found.is_empty()) else { return Ok(None) };

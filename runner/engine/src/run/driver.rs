@@ -146,6 +146,7 @@ impl<'a> Driver<'a> {
             for order in self.scheduler.take_orders() {
                 self.obey(order);
             }
+            self.supply();
             if self.scheduler.is_done() {
                 break;
             }

@@ -85,7 +85,8 @@ async fn complete(
     let done = locking::complete(&mut next, &completion, tell).await;
     done.map_err(RunError::Prepare)?;
     lock.pins = next;
-    if !written {
+    // A bundle stays what it was packed as.
+    if !written || project.is_bundle() {
         return Ok(Vec::new());
     }
     let is_new = !lock.exists();

@@ -2,8 +2,8 @@
 //! [`supply`](crate::run::supply).
 //!
 //! ```text
-//!   Start (the first) ──► Coming: this start and later ones are kept ──► Supplied ─┬─ well ─► There: they start
-//!                                                                                  └─ not ──► that step fails, nothing starts
+//!   Start (the first) ──► Held: nothing is looked up any more ──► Coming ──► Supplied ─┬─ well ─► There: what was kept starts
+//!                         starts are kept until then, and then                         └─ not ──► that step fails, nothing starts
 //! ```
 //! A run in which everything is cached starts nothing, and needs nothing. Left to the step itself are: one with an `if`, which may never run; one
 //! that may fail; one that is tried again; and all of them with `--keep-going`, which asks for what can be had.
@@ -25,6 +25,8 @@ pub(super) enum Supplies {
     /// Nothing has started.
     #[default]
     Unasked,
+    /// It is not known yet which steps must run: some are being looked up. These starts wait.
+    Held(Vec<(NodeId, u32)>),
     /// They are being brought; these starts wait for them.
     Coming(Vec<(NodeId, u32)>),
     /// They are there, or left to each step.
@@ -37,27 +39,42 @@ pub(super) type Supplied = Result<(), (NodeId, Failure)>;
 impl Driver<'_> {
     /// Whether a step may start now. Where not, it is started when its supplies are there.
     pub(super) fn may_start(&mut self, id: NodeId, attempt: u32) -> bool {
+        let wanted = matches!(self.supplies, Supplies::Unasked) && self.wants_supplies();
         match &mut self.supplies {
             Supplies::There => return true,
-            Supplies::Coming(kept) => kept.push((id, attempt)),
+            Supplies::Held(kept) | Supplies::Coming(kept) => kept.push((id, attempt)),
+            Supplies::Unasked if wanted => self.supplies = Supplies::Held(vec![(id, attempt)]),
             Supplies::Unasked => {
-                let steps = self.to_supply();
-                if steps.is_empty() {
-                    self.supplies = Supplies::There;
-                    return true;
-                }
-                self.supplies = Supplies::Coming(vec![(id, attempt)]);
-                self.bring(steps);
+                self.supplies = Supplies::There;
+                return true;
             }
         }
         false
     }
 
+    /// Whether anything may have to be brought ahead at all.
+    fn wants_supplies(&self) -> bool {
+        let stands_on_some = |planned: &Arc<Planned>| supply::needs_any(&self.session, &planned.step);
+        !self.wishes.keep_going && self.steps.iter().any(stands_on_some)
+    }
+
+    /// Has supplies brought once it is known what must run.
+    pub(super) fn supply(&mut self) {
+        if self.scheduler.is_looking() || !matches!(self.supplies, Supplies::Held(_)) {
+            return;
+        }
+        let Supplies::Held(kept) = std::mem::take(&mut self.supplies) else { return };
+        let steps = self.to_supply();
+        if steps.is_empty() || self.scheduler.is_stopping() {
+            self.supplies = Supplies::There;
+            return self.release(kept);
+        }
+        self.supplies = Supplies::Coming(kept);
+        self.bring(steps);
+    }
+
     /// The steps that will run as far as can be known, and whose failure ends the run.
     fn to_supply(&self) -> Vec<(NodeId, Arc<Planned>)> {
-        if self.wishes.keep_going {
-            return Vec::new();
-        }
         let runs = |id: NodeId, planned: &Planned| match self.scheduler.state(id) {
             State::Done(_) => false,
             State::Queued(_) | State::Running(_) => true,
@@ -108,9 +125,15 @@ impl Driver<'_> {
 
     pub(super) fn supplied(&mut self, supplied: Supplied) {
         let Supplies::Coming(kept) = std::mem::replace(&mut self.supplies, Supplies::There) else { return };
-        if let Err((id, failure)) = supplied {
+        if let Err((id, failure)) = supplied
+            && !matches!(self.scheduler.state(id), State::Done(_))
+        {
             self.failed(id, failure);
         }
+        self.release(kept);
+    }
+
+    fn release(&mut self, kept: Vec<(NodeId, u32)>) {
         for (id, attempt) in kept {
             match self.scheduler.state(id) {
                 State::Running(_) if self.scheduler.is_stopping() => self.scheduler.away(id),
