@@ -6,10 +6,8 @@ use std::io;
 use std::path::PathBuf;
 
 use flowrun_core::outcome::{Failure, FailureKind};
-use flowrun_engine::bundle::PackError;
-use flowrun_engine::export::ExportError;
 use flowrun_engine::lockfile::LockError;
-use flowrun_engine::locking::LockingError;
+use flowrun_engine::locking::{Lacking, LockingError};
 use flowrun_engine::project::OpenError;
 use flowrun_engine::run::RunError;
 use flowrun_engine::store::StoreError;
@@ -55,13 +53,8 @@ pub(crate) enum Error {
     #[error(transparent)]
     Store(StoreError),
     /// The lock does not hold what the pipeline asks for.
-    #[error("{}", found.join("\n"))]
-    Drift {
-        /// What it does not hold, a line each.
-        found: Vec<String>,
-        /// What to do.
-        hint: String,
-    },
+    #[error("{}", .0.found.join("\n"))]
+    Lacking(Lacking),
     /// Something that was tried did not come to be.
     #[error("{}", .0.message)]
     Failed(Failure),
@@ -111,7 +104,7 @@ impl Error {
             Self::Usage { .. } | Self::Params(_) => Exit::Usage,
             Self::Open(OpenError::NotFound { .. } | OpenError::Findings { .. }) => Exit::Usage,
             Self::Open(OpenError::Lock(error)) | Self::Lock(error) => of_lock(error),
-            Self::Open(OpenError::Unlocked { .. }) | Self::Drift { .. } => Exit::Drift,
+            Self::Open(OpenError::Unlocked { .. }) | Self::Lacking(_) => Exit::Drift,
             Self::Open(OpenError::Plugin { failure, .. } | OpenError::Bundle { failure, .. })
             | Self::Failed(failure) => of_failure(failure.kind),
             Self::Open(OpenError::Io { source, .. }) | Self::Io { source, .. } => match source.kind() {
@@ -126,7 +119,7 @@ impl Error {
     fn advice(&self) -> Option<String> {
         match self {
             Self::Usage { hint, .. } => hint.clone(),
-            Self::Drift { hint, .. } => Some(hint.clone()),
+            Self::Lacking(lacking) => Some(lacking.hint.clone()),
             Self::Run(error) => error.hint(),
             Self::Open(
                 OpenError::Plugin { failure, .. }
@@ -188,28 +181,8 @@ impl From<LockingError> for Error {
         match error {
             LockingError::Open(error) => Self::Open(error),
             LockingError::Lock(error) => Self::Lock(error),
+            LockingError::Lacking(lacking) => Self::Lacking(lacking),
             LockingError::Failed(failure) => Self::Failed(failure),
-        }
-    }
-}
-
-impl From<PackError> for Error {
-    fn from(error: PackError) -> Self {
-        match error {
-            PackError::Lock(error) => Self::Lock(error),
-            PackError::Drift { found, hint } => Self::Drift { found, hint },
-            PackError::Failed(failure) => Self::Failed(failure),
-        }
-    }
-}
-
-impl From<ExportError> for Error {
-    fn from(error: ExportError) -> Self {
-        match error {
-            ExportError::Open(error) => Self::Open(error),
-            ExportError::Lock(error) => Self::Lock(error),
-            ExportError::Drift { found, hint } => Self::Drift { found, hint },
-            ExportError::Failed(failure) => Self::Failed(failure),
         }
     }
 }

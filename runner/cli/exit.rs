@@ -34,7 +34,7 @@ exits! {
     Usage 2 "the command line or the pipeline file is not valid; nothing ran",
     Environment 3 "the environment's fault: disk, network, memory, a tool that is missing",
     Timeout 4 "a step ran past its timeout",
-    Drift 5 "the lock does not hold what the pipeline asks for: `run --locked` ran nothing; `lock --check`, `export` and `image` wrote nothing",
+    Drift 5 "the lock does not hold what the pipeline asks for: `run --locked` ran nothing; `lock --check`, `export`, `bundle` and `image` wrote nothing",
     Bug 70 "a bug of flowrun's",
     Interrupted 130 "interrupted: Ctrl-C or a signal to stop",
 }

@@ -59,7 +59,7 @@ impl Bundle {
     /// A bundle is known by its name.
     fn output(&self) -> Result<Option<PathBuf>, Error> {
         match &self.output {
-            Some(path) if path.extension().is_none_or(|extension| extension != EXTENSION) => {
+            Some(path) if !bundle::is_bundle(path) => {
                 Err(Error::usage(format!("`{}` does not end with `.{EXTENSION}`", path.display()))
                     .hint("`flowrun run` knows a bundle by that"))
             }

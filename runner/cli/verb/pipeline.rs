@@ -6,7 +6,7 @@ use clap::Args;
 use flowrun_core::lang::params::{self, Set};
 use flowrun_core::lang::written::ParamType;
 use flowrun_core::lang::yaml;
-use flowrun_engine::bundle::EXTENSION;
+use flowrun_engine::bundle::is_bundle;
 use flowrun_engine::project::{OpenError, Project};
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
@@ -63,7 +63,7 @@ impl PipelineArgs {
 
     /// Whether it is a pipeline packed with all it needs.
     pub(crate) fn is_bundle(&self) -> bool {
-        self.file.as_ref().is_some_and(|file| file.extension().is_some_and(|extension| extension == EXTENSION))
+        self.file.as_deref().is_some_and(is_bundle)
     }
 
     /// Every param's value.

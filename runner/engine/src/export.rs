@@ -8,42 +8,13 @@ use std::path::Path;
 
 use flowrun_core::export::{Bill, Environment, Place, is_ours};
 use flowrun_core::lang::finding;
-use flowrun_core::outcome::Failure;
 use flowrun_core::pins::Wants;
 
 use crate::fetch::{Cache, Platform, infrastructure, refused};
-use crate::lockfile::{LockError, Lockfile};
-use crate::locking;
-use crate::project::{OpenError, Project};
+use crate::lockfile::Lockfile;
+use crate::locking::{self, LockingError};
+use crate::project::Project;
 use crate::python;
-
-/// Why a lock cannot be turned into something else.
-#[derive(Debug, thiserror::Error)]
-pub enum ExportError {
-    /// The pipeline cannot be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The lock cannot be used.
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    /// The lock does not hold what the pipeline asks for.
-    #[error("{}", found.join("\n"))]
-    Drift {
-        /// What it does not hold, a line each.
-        found: Vec<String>,
-        /// What to do.
-        hint: String,
-    },
-    /// What was asked for cannot be had.
-    #[error("{}", .0.message)]
-    Failed(Failure),
-}
-
-impl From<Failure> for ExportError {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
 
 /// A pipeline whose lock holds what it asks for, on some platforms.
 #[derive(Clone, Debug)]
@@ -60,7 +31,7 @@ impl Export {
     ///
     /// # Errors
     /// When it cannot be opened, or its lock does not hold what it asks for.
-    pub fn open(file: Option<&Path>, profile: Option<&str>, only: Option<Platform>) -> Result<Self, ExportError> {
+    pub fn open(file: Option<&Path>, profile: Option<&str>, only: Option<Platform>) -> Result<Self, LockingError> {
         let project = Project::open_locked(file, profile)?;
         let lock = Lockfile::of(&project.file)?;
         let shown = lock.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -73,22 +44,19 @@ impl Export {
         Ok(export)
     }
 
-    fn is_locked(&self, wants: &Wants) -> Result<(), ExportError> {
+    fn is_locked(&self, wants: &Wants) -> Result<(), LockingError> {
         let mut platforms: Vec<Platform> = self.platforms.iter().filter_map(|name| name.parse().ok()).collect();
         if platforms.is_empty() {
             platforms.push(Platform::current()?);
         }
-        match locking::lacking(&self.lock, wants, &platforms) {
-            None => Ok(()),
-            Some((found, hint)) => Err(ExportError::Drift { found, hint }),
-        }
+        locking::holds(&self.lock, wants, &platforms)
     }
 
     /// The Python environment of a step. Where several platforms were opened, that of the first.
     ///
     /// # Errors
     /// When there is no such step, or it has none.
-    pub fn environment<'a>(&'a self, step: &'a str) -> Result<Environment<'a>, ExportError> {
+    pub fn environment<'a>(&'a self, step: &'a str) -> Result<Environment<'a>, LockingError> {
         let steps = &self.project.program.pipeline.steps;
         if !steps.contains_key(step) {
             let failure = refused(format!("no step `{step}`"));
@@ -121,7 +89,7 @@ impl Export {
 ///
 /// # Errors
 /// When it cannot be asked, or has other files than the locked ones.
-pub async fn places(environment: &Environment<'_>) -> Result<Vec<Place>, ExportError> {
+pub async fn places(environment: &Environment<'_>) -> Result<Vec<Place>, LockingError> {
     let found = python::addresses(&Cache::of_user()?, environment).await?;
     Ok(found.into_iter().map(Place::Url).collect())
 }
@@ -130,7 +98,7 @@ pub async fn places(environment: &Environment<'_>) -> Result<Vec<Place>, ExportE
 ///
 /// # Errors
 /// When the folder holds something else, or cannot be written.
-pub fn write_context(folder: &Path, files: &[(&'static str, String)]) -> Result<(), ExportError> {
+pub fn write_context(folder: &Path, files: &[(&'static str, String)]) -> Result<(), LockingError> {
     let io = |error: std::io::Error| infrastructure(format!("cannot write `{}`: {error}", folder.display()));
     std::fs::create_dir_all(folder).map_err(io)?;
     if let Some(other) = stranger(folder, files).map_err(io)? {

@@ -68,7 +68,7 @@ impl Wants {
             let wants = StepWants {
                 plugin: step.uses.clone(),
                 allow: step.allow.iter().map(|capability| capability.name().to_owned()).collect(),
-                python: python.map(|python| PythonWish::new(&python.version, &python.requirements, &python.no_binary)),
+                python: python.map(PythonWish::from),
                 runtime: step.onnx.as_ref().map(|onnx| runtime_of(onnx, runtime)),
             };
             (id.clone(), wants)

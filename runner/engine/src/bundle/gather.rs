@@ -91,7 +91,7 @@ fn keep(found: &mut BTreeMap<Kept, PathBuf>, kind: Kind, sha256: &str, path: Pat
 fn environments(project: &Project, pins: &Pins, platform: Platform) -> Result<Vec<(String, Vec<WheelPin>)>, Failure> {
     let mut all: BTreeMap<PythonWish, Vec<WheelPin>> = BTreeMap::new();
     for python in steps(project).filter_map(|step| step.run.as_ref().and(step.python.as_ref())) {
-        let wish = PythonWish::new(&python.version, &python.requirements, &python.no_binary);
+        let wish = PythonWish::from(python);
         let Some((_, pin)) = pins.environment(&wish) else { continue };
         let packages = pin.resolved.get(&platform.to_string()).into_iter().flatten();
         let wheels = packages.map(wheel_of).collect::<Result<_, _>>()?;

@@ -15,12 +15,11 @@ mod write;
 
 use std::path::{Path, PathBuf};
 
-use flowrun_core::outcome::Failure;
 use flowrun_core::stored::bundle::{Bundle, FORMAT};
 
 use crate::fetch::{Cache, Platform, refused};
-use crate::lockfile::{LockError, Lockfile};
-use crate::locking;
+use crate::lockfile::Lockfile;
+use crate::locking::{self, LockingError};
 use crate::project::Project;
 
 pub(crate) use read::open;
@@ -29,33 +28,8 @@ pub(crate) use read::open;
 pub const EXTENSION: &str = "flow";
 
 /// Whether a file is a bundle by its name.
-pub(crate) fn is_bundle(file: &Path) -> bool {
+pub fn is_bundle(file: &Path) -> bool {
     file.extension().is_some_and(|extension| extension == EXTENSION)
-}
-
-/// Why a bundle could not be packed.
-#[derive(Debug, thiserror::Error)]
-pub enum PackError {
-    /// The lock cannot be used.
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    /// The lock does not hold what is to be packed.
-    #[error("{}", found.join("\n"))]
-    Drift {
-        /// What it does not hold, a line each.
-        found: Vec<String>,
-        /// What to do.
-        hint: String,
-    },
-    /// Something cannot be brought, read or written.
-    #[error("{}", .0.message)]
-    Failed(Failure),
-}
-
-impl From<Failure> for PackError {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
 }
 
 /// A bundle that was packed.
@@ -78,13 +52,11 @@ pub async fn pack(
     platforms: &[Platform],
     output: &Path,
     tell: &mut (dyn FnMut(String) + Send),
-) -> Result<Packed, PackError> {
+) -> Result<Packed, LockingError> {
     let cache = Cache::of_user()?;
     let lock = Lockfile::of(&project.file)?;
     let wants = locking::wants_of(project)?;
-    if let Some((found, hint)) = locking::lacking(&lock, &wants, platforms) {
-        return Err(PackError::Drift { found, hint });
-    }
+    locking::holds(&lock, &wants, platforms)?;
     let kept = gather::kept(project, &lock.pins, &cache, platforms, tell).await?;
     let files = gather::files(project, &lock, output)?;
     tell("packing".to_owned());

@@ -1,17 +1,16 @@
 //! Opening a bundle: everything in it goes into the user's cache, each file against its sha256, once.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flowrun_core::digest::Digest;
 use flowrun_core::outcome::Failure;
 use flowrun_core::stored::bundle::{BadBundle, Bundle, Entry};
-use sha2::{Digest as _, Sha256};
 use zip::{CompressionMethod, ZipArchive};
 
 use super::write::{CONTENTS, PROJECT};
-use crate::fetch::{Cache, Platform, hex, infrastructure, refused};
+use crate::fetch::{self, Cache, Platform, infrastructure, refused};
 
 const KIND: &str = "bundles";
 /// The most that a table of contents has: a million files.
@@ -147,19 +146,67 @@ fn copy(
     if member.compression() != CompressionMethod::Stored || member.size() != size {
         return Err(damaged(&format!("`{name}` is not the file that it lists")));
     }
-    let mut member = member.take(size + 1);
-    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 256 << 10]);
-    loop {
-        let length = member.read(&mut buffer).map_err(|error| damaged(&format!("`{name}`: {error}")))?;
-        if length == 0 {
-            break;
-        }
-        hasher.update(&buffer[..length]);
-        out.write_all(&buffer[..length]).map_err(|error| cache.trouble(&error))?;
-    }
-    let found = hex(hasher);
+    let found = fetch::copy_hashed(&mut member.take(size + 1), &mut out).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => damaged(&format!("`{name}`: {error}")),
+        _ => cache.trouble(&error),
+    })?;
     match found == sha256 {
         true => Ok(()),
         false => Err(damaged(&format!("`{name}` is not the file that it lists: its sha256 is {found}, not {sha256}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::io::Write;
+
+    use flowrun_core::stored::bundle::FORMAT;
+    use zip::ZipWriter;
+    use zip::write::SimpleFileOptions;
+
+    use super::*;
+
+    /// An archive with this table of contents, packed in that way, and one file.
+    fn archive(path: &Path, bundle: &Bundle, method: CompressionMethod) {
+        let mut zip = ZipWriter::new(File::create(path).expect("create"));
+        let options = SimpleFileOptions::default().compression_method(method);
+        zip.start_file(CONTENTS, options).expect("start");
+        zip.write_all(bundle.to_text().as_bytes()).expect("write");
+        zip.start_file(format!("{PROJECT}/p.yaml"), options).expect("start");
+        zip.write_all(b"x").expect("write");
+        zip.finish().expect("finish");
+    }
+
+    #[test]
+    fn a_small_archive_does_not_fill_the_disk() {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let cache = Cache::at(folder.path().join("cache")).expect("cache");
+        let (file, x) =
+            (folder.path().join("x.flow"), "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881");
+        let of = |size: u64| Entry::File { sha256: x.to_owned(), size, executable: false };
+        let bundle = |entries: &[(&str, u64)]| Bundle {
+            flowrun_bundle: FORMAT,
+            flowrun: String::new(),
+            pipeline: "p.yaml".into(),
+            profile: None,
+            platforms: BTreeSet::from([Platform::current().expect("known").to_string()]),
+            project: entries.iter().map(|(path, size)| ((*path).to_owned(), of(*size))).collect::<BTreeMap<_, _>>(),
+            kept: BTreeSet::new(),
+        };
+        let refused = |bundle: &Bundle, method| {
+            archive(&file, bundle, method);
+            let failure = open(&file, &cache).expect_err("refused");
+            assert!(!cache.path(&[KIND]).exists(), "{failure:?}");
+            failure.message
+        };
+        let stored = CompressionMethod::Stored;
+        let many: Vec<String> = (0..40).map(|index| format!("{index}")).collect();
+        let many: Vec<(&str, u64)> = many.iter().map(|name| (name.as_str(), 1 << 20)).chain([("p.yaml", 1)]).collect();
+        assert!(refused(&bundle(&many), stored).contains("it lists more than it can hold"));
+        assert!(refused(&bundle(&[("p.yaml", 2)]), stored).contains("`project/p.yaml` is not the file that it lists"));
+        assert!(refused(&bundle(&[("p.yaml", 1)]), CompressionMethod::Deflated).contains("`bundle.json` is packed"));
+        archive(&file, &bundle(&[("p.yaml", 1)]), stored);
+        assert!(open(&file, &cache).is_ok_and(|opened| opened.root.join("p.yaml").is_file()));
     }
 }

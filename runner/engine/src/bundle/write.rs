@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 
 use flowrun_core::outcome::Failure;
 use flowrun_core::stored::bundle::{Bundle, Entry, Kept};
-use sha2::{Digest as _, Sha256};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
 use super::gather::Found;
-use crate::fetch::{hex, infrastructure, refused};
+use crate::fetch::{self, infrastructure, refused};
 
 /// The table of contents.
 pub(super) const CONTENTS: &str = "bundle.json";
@@ -83,14 +82,5 @@ fn member(
         .unix_permissions(0o644)
         .large_file(size.is_some_and(|size| size >= u64::from(u32::MAX)));
     zip.start_file(name, options)?;
-    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 256 << 10]);
-    loop {
-        match content.read(&mut buffer)? {
-            0 => return Ok(hex(hasher)),
-            length => {
-                hasher.update(&buffer[..length]);
-                zip.write_all(&buffer[..length])?;
-            }
-        }
-    }
+    fetch::copy_hashed(content, zip)
 }

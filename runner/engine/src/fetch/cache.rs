@@ -24,7 +24,7 @@
 //! some microseconds against accidents, not against someone who may write here, who could replace flowrun as well.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -208,13 +208,20 @@ fn make_private(folder: &Path) -> io::Result<()> {
 
 /// The sha256 of a file, in hexadecimal.
 pub(crate) fn sha256_of(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
+    copy_hashed(&mut File::open(path)?, &mut io::sink())
+}
+
+/// Copies everything, and gives its sha256.
+pub(crate) fn copy_hashed(from: &mut impl Read, to: &mut impl Write) -> io::Result<String> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 256 << 10];
     loop {
-        match file.read(&mut buffer)? {
+        match from.read(&mut buffer)? {
             0 => return Ok(hex(hasher)),
-            length => hasher.update(&buffer[..length]),
+            length => {
+                hasher.update(&buffer[..length]);
+                to.write_all(&buffer[..length])?;
+            }
         }
     }
 }

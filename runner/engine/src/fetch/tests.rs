@@ -14,6 +14,9 @@ use super::*;
 
 const SIX: &str = "8abb2f1d86890a2dfb989f9a77cfcfd3e47c2a354b01111771326f8aa26e0254";
 
+/// The sha256 of `x`.
+const X: &str = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881";
+
 fn cache() -> (tempfile::TempDir, Cache) {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::at(dir.path().join("cache")).unwrap();
@@ -49,6 +52,27 @@ async fn a_wheel_is_fetched_once_and_pinned() {
     let member = unzip_member(&cache, &path, "six-*.dist-info/METADATA", false).await.unwrap();
     assert!(std::fs::read_to_string(&member).unwrap().contains("Name: six"));
     assert_eq!(unzip_member(&cache, &path, "six-*.dist-info/METADATA", false).await.unwrap(), member);
+}
+
+#[tokio::test]
+async fn a_wheel_is_what_its_sha256_says_whatever_somebody_called_it() {
+    let (_dir, cache) = cache();
+    let keep = |file: &str| {
+        let scratch = cache.scratch().unwrap();
+        std::fs::write(scratch.path().join("w"), "x").unwrap();
+        cache.keep(&scratch.path().join("w"), "wheels", X, file).unwrap();
+    };
+    keep("six-9.0-py3-none-any.whl");
+    assert_eq!(kept_by_hash(&cache, "six", "1.16.0", X), None);
+    keep("Six-1.16.0-py3-none-any.whl");
+    let found = kept_by_hash(&cache, "six", "1.16.0", X).unwrap();
+    assert!(found.ends_with("Six-1.16.0-py3-none-any.whl"));
+    assert_eq!(
+        (kept_by_hash(&cache, "flask", "1.16.0", X), kept_by_hash(&cache, "six", "1.16.0", "../x")),
+        (None, None)
+    );
+    std::fs::write(&found, "y").unwrap();
+    assert_eq!(kept_by_hash(&cache, "six", "1.16.0", X), None, "a damaged one is none");
 }
 
 fn inode(path: &Path) -> u64 {

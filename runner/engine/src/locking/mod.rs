@@ -84,7 +84,7 @@ pub struct Locked {
     pub changed: bool,
 }
 
-/// Why a pipeline could not be locked.
+/// Why a pipeline could not be locked, or nothing be made of its lock.
 #[derive(Debug, thiserror::Error)]
 pub enum LockingError {
     /// The pipeline cannot be opened.
@@ -93,9 +93,27 @@ pub enum LockingError {
     /// The lock cannot be used.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// Something cannot be found out.
+    /// It does not hold what is to be taken out of it.
+    #[error("{}", .0.found.join("\n"))]
+    Lacking(Lacking),
+    /// Something cannot be found out, brought, read or written.
     #[error("{}", .0.message)]
     Failed(Failure),
+}
+
+impl From<Failure> for LockingError {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// What a lock does not hold, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lacking {
+    /// What it is, a line each.
+    pub found: Vec<String>,
+    /// What to do.
+    pub hint: String,
 }
 
 /// Locks the pipeline of a file, with all its profiles. Says what it does.
@@ -169,18 +187,25 @@ pub(crate) fn drift(lock: &Lockfile, wants: &Wants, platform: Platform) -> Vec<S
     found
 }
 
-/// What a lock lacks of what is to be taken out of it for these platforms, and what to do about it; nothing where it holds all.
-pub(crate) fn lacking(lock: &Lockfile, wants: &Wants, platforms: &[Platform]) -> Option<(Vec<String>, String)> {
+/// Whether a lock holds all that is to be taken out of it for these platforms.
+///
+/// # Errors
+/// Says what it lacks, and what to do about that.
+pub(crate) fn holds(lock: &Lockfile, wants: &Wants, platforms: &[Platform]) -> Result<(), LockingError> {
     let made = &lock.pins.platforms;
     let other = platforms.iter().find(|platform| !made.contains(&platform.to_string()));
     if let Some(platform) = other.filter(|_| lock.exists() && !lock.is_old()) {
         let shown = lock.path().file_name().unwrap_or_default().to_string_lossy();
         let made = made.iter().cloned().collect::<Vec<_>>().join(", ");
         let hint = format!("`flowrun lock --platform {platform}` looks up what is used there");
-        return Some((vec![format!("{shown} is made for {made}, and not for {platform}")], hint));
+        let found = vec![format!("{shown} is made for {made}, and not for {platform}")];
+        return Err(LockingError::Lacking(Lacking { found, hint }));
     }
     let found: BTreeSet<String> = platforms.iter().flat_map(|platform| drift(lock, wants, *platform)).collect();
-    (!found.is_empty()).then(|| (found.into_iter().collect(), REMEDY.to_owned()))
+    match found.is_empty() {
+        true => Ok(()),
+        false => Err(LockingError::Lacking(Lacking { found: found.into_iter().collect(), hint: REMEDY.to_owned() })),
+    }
 }
 
 /// What a pipeline's lock changes against what git has of it at HEAD.

@@ -9,13 +9,10 @@ use std::ffi::OsString;
 use flowrun_core::export;
 use flowrun_core::outcome::Failure;
 use flowrun_core::stored::lock::PackagePin;
-use serde::Deserialize;
 
+use super::pylock;
 use super::uv::{Uv, failure};
-use crate::fetch::{Cache, Platform, infrastructure, refused};
-
-/// What uv writes.
-const PYLOCK: &str = "pylock.toml";
+use crate::fetch::{Cache, Platform, refused};
 
 /// What to do where the index does not help.
 const FOLDER: &str = "`--wheels DIR` names a folder of files instead, and asks no index";
@@ -35,14 +32,14 @@ pub(crate) async fn addresses(cache: &Cache, environment: &export::Environment<'
         let what = format!("find the packages of step `{}` for {}", environment.step, environment.platform);
         return Err(failure(&what, &said.stderr));
     }
-    let found = found(&uv.read(PYLOCK)?)?;
+    let found = found(&uv.read(pylock::NAME)?)?;
     environment.packages.iter().map(|package| address(package, &found)).collect()
 }
 
 fn arguments(environment: &export::Environment<'_>) -> Result<Vec<OsString>, Failure> {
     let unknown = |()| refused(format!("flowrun does not know the platform `{}`", environment.platform));
     let platform: Platform = environment.platform.parse().map_err(unknown)?;
-    let args = ["pip", "compile", "-", "--format", "pylock.toml", "--output-file", PYLOCK, "--no-deps"]
+    let args = ["pip", "compile", "-", "--format", "pylock.toml", "--output-file", pylock::NAME, "--no-deps"]
         .into_iter()
         .chain(["--only-binary=:all:", "--no-header", "--no-annotate", "--quiet"])
         .chain(["--python-platform", platform.uv_name(), "--python-version", environment.python]);
@@ -50,31 +47,9 @@ fn arguments(environment: &export::Environment<'_>) -> Result<Vec<OsString>, Fai
     Ok(args.map(OsString::from).chain(built).collect())
 }
 
-#[derive(Deserialize)]
-struct Pylock {
-    #[serde(default)]
-    packages: Vec<Package>,
-}
-
-#[derive(Deserialize)]
-struct Package {
-    #[serde(default)]
-    wheels: Vec<File>,
-    sdist: Option<File>,
-}
-
-#[derive(Deserialize)]
-struct File {
-    url: Option<String>,
-    #[serde(default)]
-    hashes: BTreeMap<String, String>,
-}
-
 /// Addresses by sha256.
 fn found(text: &str) -> Result<BTreeMap<String, String>, Failure> {
-    let pylock: Pylock = toml::from_str(text)
-        .map_err(|error| infrastructure(format!("cannot read what uv wrote: {}", error.message())))?;
-    let files = pylock.packages.into_iter().flat_map(|package| package.wheels.into_iter().chain(package.sdist));
+    let files = pylock::packages(text)?.into_iter().flat_map(|package| package.wheels.into_iter().chain(package.sdist));
     Ok(files.filter_map(|mut file| Some((file.hashes.remove("sha256")?, file.url?))).collect())
 }
 

@@ -105,8 +105,7 @@ pub async fn remove_unused(cache: &Cache, age: Duration, dry_run: bool) -> Resul
         removed += 1;
         if !dry_run {
             // First what says that it is whole.
-            let marker = fs::remove_file(root.join(MARKER));
-            drop(marker);
+            let _ = fs::remove_file(root.join(MARKER));
             wipe(&root).map_err(|error| cache.trouble(&error))?;
         }
     }

@@ -23,6 +23,7 @@ mod environment;
 mod intact;
 mod interpreter;
 mod local;
+mod pylock;
 mod requirement;
 mod resolve;
 mod settings;

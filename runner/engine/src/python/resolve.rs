@@ -10,15 +10,11 @@ use std::ffi::OsString;
 use flowrun_core::outcome::{Failure, Say};
 use flowrun_core::stored::lock::{FilePin, PackagePin, PythonWish, is_file_name, is_name, is_sha256, is_version};
 use percent_encoding::percent_decode_str;
-use serde::Deserialize;
 use tokio::sync::mpsc::Sender;
 
 use super::uv::{Said, Uv, failure, is_network};
-use super::{PythonLock, PythonSpec, interpreter, tags, unfit};
+use super::{PythonLock, PythonSpec, interpreter, pylock, tags, unfit};
 use crate::fetch::{Cache, Platform, checked_name, infrastructure};
-
-/// Where uv reads earlier versions and writes what it found.
-const PYLOCK: &str = "pylock.toml";
 
 /// What must be known to resolve.
 #[derive(Clone, Copy)]
@@ -68,12 +64,12 @@ pub(crate) async fn resolve(
         let what = format!("lock the Python {} environment for {platform}", wish.python);
         return Err(found.unwrap_or_else(|| failure(&what, &said.stderr)));
     }
-    packages(&uv.read(PYLOCK)?, wish, platform)
+    packages(&uv.read(pylock::NAME)?, wish, platform)
 }
 
 fn arguments(question: Question<'_>) -> Result<Vec<OsString>, Failure> {
     let Question { wish, platform, deep, .. } = question;
-    let mut args: Vec<OsString> = ["pip", "compile", "-", "--format", "pylock.toml", "--output-file", PYLOCK]
+    let mut args: Vec<OsString> = ["pip", "compile", "-", "--format", "pylock.toml", "--output-file", pylock::NAME]
         .into_iter()
         .chain(["--only-binary=:all:", "--no-header", "--no-annotate", "--quiet"])
         .chain(["--python-platform", platform.uv_name(), "--python-version", &wish.python])
@@ -91,14 +87,14 @@ fn arguments(question: Question<'_>) -> Result<Vec<OsString>, Failure> {
 async fn ask(uv: &Uv, mut args: Vec<OsString>, question: Question<'_>, say: &Sender<Say>) -> Result<Said, Failure> {
     let wishes: String = question.wish.requirements.iter().map(|requirement| format!("{requirement}\n")).collect();
     let earlier = known(question.kept);
-    uv.file(PYLOCK, &earlier)?;
+    uv.file(pylock::NAME, &earlier)?;
     let said = uv.run(&args, &wishes, Some(say)).await?;
     if said.well || !is_network(&said.stderr) {
         return Ok(said);
     }
     let _ = say.send(Say::log("no network: resolving among the packages that were fetched before")).await;
     args.push("--offline".into());
-    uv.file(PYLOCK, &earlier)?;
+    uv.file(pylock::NAME, &earlier)?;
     let again = uv.run(&args, &wishes, None).await?;
     Ok(if again.well { again } else { said })
 }
@@ -115,37 +111,10 @@ fn known(kept: &BTreeMap<String, String>) -> String {
     text
 }
 
-#[derive(Deserialize)]
-struct Pylock {
-    #[serde(default)]
-    packages: Vec<Package>,
-}
-
-#[derive(Deserialize)]
-struct Package {
-    name: String,
-    version: Option<String>,
-    #[serde(default)]
-    wheels: Vec<File>,
-    sdist: Option<File>,
-}
-
-#[derive(Deserialize)]
-struct File {
-    name: Option<String>,
-    url: Option<String>,
-    path: Option<String>,
-    size: Option<u64>,
-    #[serde(default)]
-    hashes: BTreeMap<String, String>,
-}
-
 /// The one file of each package that fits best.
 fn packages(text: &str, wish: &PythonWish, platform: Platform) -> Result<Vec<PackagePin>, Failure> {
-    let pylock: Pylock = toml::from_str(text)
-        .map_err(|error| infrastructure(format!("cannot read what uv wrote: {}", error.message())))?;
     let mut all = Vec::new();
-    for package in pylock.packages {
+    for package in pylock::packages(text)? {
         let odd = |why: &str| {
             infrastructure(format!("uv resolved to something that cannot be locked: `{}` {why}", package.name))
         };
@@ -163,7 +132,7 @@ fn packages(text: &str, wish: &PythonWish, platform: Platform) -> Result<Vec<Pac
     Ok(all)
 }
 
-fn file(file: &File) -> Option<FilePin> {
+fn file(file: &pylock::File) -> Option<FilePin> {
     let place = file.url.as_deref().map(|url| url.split(['?', '#']).next().unwrap_or(url)).or(file.path.as_deref());
     // `%2B` is `+`, which stands in local versions.
     let last = place.and_then(|place| place.rsplit('/').next());

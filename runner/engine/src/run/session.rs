@@ -210,7 +210,7 @@ impl Session {
 
     /// The lock of an environment; there since the run was made ready. It is for the very interpreter that was looked for then.
     pub(crate) fn python_lock(&self, python: &Python) -> Result<PythonLock, Failure> {
-        let wish = wish(python);
+        let wish = PythonWish::from(python);
         let unlocked = || Failure::new(FailureKind::Infrastructure, "the Python environment is not locked yet");
         let (_, pin) = self.pins.environment(&wish).ok_or_else(unlocked)?;
         let packages = pin.resolved.get(&self.platform.to_string()).ok_or_else(unlocked)?;
@@ -220,7 +220,7 @@ impl Session {
 
     /// The interpreter that a locked environment runs on; found out when the run was made ready.
     pub(crate) fn interpreter(&self, python: &Python) -> Result<&Interpreter, Failure> {
-        self.interpreters.get(&wish(python)).ok_or_else(|| {
+        self.interpreters.get(&PythonWish::from(python)).ok_or_else(|| {
             Failure::new(FailureKind::Infrastructure, format!("no Python {} was looked for", python.version))
         })
     }
@@ -284,7 +284,7 @@ pub(crate) async fn interpreters(
 ) -> Result<(HashMap<PythonWish, Interpreter>, Vec<String>), Failure> {
     let (mut found, mut others) = (HashMap::new(), Vec::new());
     let runs = plan.steps.iter().filter(|planned| planned.step.run.is_some());
-    for wish in runs.filter_map(|planned| planned.step.python.as_ref()).map(wish) {
+    for wish in runs.filter_map(|planned| planned.step.python.as_ref()).map(PythonWish::from) {
         if found.contains_key(&wish) {
             continue;
         }
@@ -306,10 +306,6 @@ pub(crate) async fn interpreters(
     others.sort();
     others.dedup();
     Ok((found, others))
-}
-
-fn wish(python: &Python) -> PythonWish {
-    PythonWish::new(&python.version, &python.requirements, &python.no_binary)
 }
 
 /// The last part of an address as a plain file name.

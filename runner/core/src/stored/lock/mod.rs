@@ -33,6 +33,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::lang::written::Python;
+
 pub use read::{is_file_name, is_name, is_sha256, is_version, schema};
 pub(crate) use write::string as toml_string;
 
@@ -107,6 +109,12 @@ impl PythonWish {
             all.into_iter().collect()
         };
         Self { python: python.to_owned(), requirements: one_form(requirements), no_binary: one_form(no_binary) }
+    }
+}
+
+impl From<&Python> for PythonWish {
+    fn from(python: &Python) -> Self {
+        Self::new(&python.version, &python.requirements, &python.no_binary)
     }
 }
 
