@@ -121,7 +121,8 @@ fn a_step_that_is_cached_needs_nothing() {
     }
     std::fs::remove_dir_all(bench.bed.path("links")).expect("remove");
     for _ in 0..5 {
-        bench.flowrun(&["run", "p.yaml", "--force", "first"]).ok().says("hit   say").says("done  first");
+        let said = bench.flowrun(&["run", "p.yaml", "--force", "first"]).ok().says("hit   say").says("done  first");
+        assert!(!said.stderr.contains("building"), "{}", said.stderr);
     }
 }
 

@@ -59,6 +59,25 @@ fn a_failure_skips_dependents_by_name_and_stops_the_rest() {
 }
 
 #[test]
+fn it_is_known_whether_a_step_is_looked_up_and_one_may_end_before_it_was() {
+    let mut scheduler = Scheduler::new(vec![spec(&[]), spec(&[]), spec(&[1])], MACHINE, false);
+    assert!(scheduler.is_looking());
+    scheduler.miss(NodeId(0));
+    assert!(scheduler.is_looking(), "the other still is");
+    scheduler.hit(NodeId(1));
+    assert!(scheduler.is_looking(), "what waited for it is now");
+    scheduler.take_orders();
+    // What it stands on cannot be had.
+    scheduler.ended(NodeId(2), Err(FailureKind::Step));
+    assert!(!scheduler.is_looking() && scheduler.is_busy() && scheduler.is_stopping());
+    assert_eq!(scheduler.take_orders(), []);
+    // It was told to start, and has not: it gives its room back.
+    scheduler.away(NodeId(0));
+    assert_eq!(scheduler.take_orders(), [Order::Skip(NodeId(0), SkipWhy::Stopped)]);
+    assert!(scheduler.is_done() && !scheduler.is_busy());
+}
+
+#[test]
 fn retries_pause_twice_as_long_each_time() {
     let mut only = spec(&[]);
     only.retry = RetryPolicy { attempts: 3, backoff: Duration::from_secs(1), on: vec![FailureKind::Infrastructure] };
