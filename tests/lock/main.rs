@@ -4,6 +4,7 @@
 #![allow(clippy::allow_attributes, clippy::unwrap_used, missing_docs, reason = "a test may")]
 
 mod bench;
+mod build;
 mod cuda;
 mod drift;
 mod export;

@@ -60,7 +60,7 @@ impl<'a> Environment<'a> {
 
     /// The packages that are built from their source.
     pub fn built(&self) -> impl Iterator<Item = &'a PackagePin> {
-        self.packages.iter().filter(|package| !is_wheel(&package.file))
+        self.packages.iter().filter(|package| package.is_source())
     }
 }
 

@@ -12,6 +12,6 @@ pub fn requirements(environment: &Environment<'_>) -> String {
     );
     environment.built().for_each(|package| text.push_str(&format!("--no-binary {}\n", package.name)));
     text.push('\n');
-    environment.packages.iter().for_each(|package| text.push_str(&format!("{}\n", package.line())));
+    environment.packages.iter().for_each(|package| text.push_str(&format!("{}\n", package.index_line())));
     text
 }

@@ -12,7 +12,7 @@ const MAC: &str = "macos-aarch64";
 
 fn package(name: &str, version: &str, file: &str, byte: char, size: Option<u64>) -> PackagePin {
     let file = FilePin { file: file.into(), sha256: byte.to_string().repeat(64), size };
-    PackagePin { name: name.into(), version: version.into(), file }
+    PackagePin::new(name, version, file)
 }
 
 fn pins() -> Pins {

@@ -15,6 +15,8 @@ pub enum Missing {
     Wheel(String, String),
     /// A runtime on CUDA, `name==version`, with its libraries, for a platform.
     Runtime(String, String),
+    /// The wheel of a package that is built from its source: the environment, the package, the platform.
+    Built(String, String, String),
 }
 
 /// The next lock, as far as it is known. With `whole`, `all` are the wants of the file under no profile, which comes first, and under each;
@@ -130,8 +132,12 @@ pub fn missing(pins: &Pins, all: &[Wants], platforms: &BTreeSet<String>) -> Vec<
     let mut found = BTreeSet::new();
     for platform in platforms {
         for (name, environment) in pins.environments.iter().filter(|(_, pin)| wishes.contains(&pin.wish)) {
-            if !environment.resolved.contains_key(platform) {
+            let Some(packages) = environment.resolved.get(platform) else {
                 found.insert(Missing::Environment(name.clone(), platform.clone()));
+                continue;
+            };
+            for package in packages.iter().filter(|package| package.wheel().is_none()) {
+                found.insert(Missing::Built(name.clone(), package.name.clone(), platform.clone()));
             }
         }
         for wheel in all.iter().flat_map(Wants::wheels) {

@@ -150,7 +150,7 @@ fn with_libraries(pins: &Pins, runtime: &str) -> EnvironmentPin {
     for library in pins.libraries.get(runtime).into_iter().flatten() {
         let (name, version) = library.split_once("==").unwrap_or((library, ""));
         for (platform, file) in pins.wheels.get(library).into_iter().flatten() {
-            let package = PackagePin { name: name.to_owned(), version: version.to_owned(), file: file.clone() };
+            let package = PackagePin::new(name, version, file.clone());
             pin.resolved.entry(platform.clone()).or_default().push(package);
         }
     }
@@ -174,6 +174,7 @@ fn environment(was: Option<&EnvironmentPin>, is: Option<&EnvironmentPin>) -> Vec
         told.push(format!("Python {} → {}", was.wish.python, is.wish.python));
     }
     told.extend(packages(was, is, PACKAGE));
+    told.extend(built(was, is));
     let keys = |pin: &EnvironmentPin| pin.resolved.keys().cloned().collect();
     told.extend(sets(&keys(was), &keys(is), "also for ", "no longer for "));
     for (platform, (old, new)) in pairs(&was.interpreters, &is.interpreters) {
@@ -245,6 +246,27 @@ fn refiled(was: &EnvironmentPin, is: &EnvironmentPin) -> Vec<String> {
         }
     }
     told.into_iter().collect()
+}
+
+/// Packages that are built, or built otherwise than they were.
+fn built(was: &EnvironmentPin, is: &EnvironmentPin) -> Vec<String> {
+    let mut told: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for (platform, packages) in &is.resolved {
+        for new in packages.iter().filter(|new| new.built.is_some()) {
+            let olds = was.resolved.get(platform).into_iter().flatten();
+            let old =
+                olds.filter(|old| old.name == new.name && old.file == new.file).find_map(|old| old.built.as_ref());
+            let how = match old {
+                None => "built from its source",
+                Some(old) if new.built.as_ref() == Some(old) => continue,
+                Some(old) if new.wheel() != Some(&old.wheel) => "built anew, with other bytes",
+                Some(_) => "built with other tools, the same bytes",
+            };
+            told.entry(format!("{} {}: {how}", new.name, new.version)).or_default().insert(platform);
+        }
+    }
+    let platforms = |all: BTreeSet<&str>| all.into_iter().collect::<Vec<_>>().join(", ");
+    told.into_iter().map(|(what, all)| format!("{what} for {}", platforms(all))).collect()
 }
 
 /// A word for one, and for more.

@@ -32,6 +32,9 @@ pub fn drift(pins: &Pins, wants: &Wants, platform: &str) -> Vec<String> {
                 format!("Python environment `{name}` is not locked for {platform}")
             }
             Missing::Wheel(wheel, platform) => format!("`{wheel}` is not locked for {platform}"),
+            Missing::Built(environment, package, platform) => {
+                format!("`{package}` of the Python environment `{environment}` is not built for {platform} yet")
+            }
             Missing::Runtime(runtime, platform) => {
                 format!("`{runtime}` with the libraries it needs is not locked for {platform}")
             }

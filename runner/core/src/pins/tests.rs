@@ -1,7 +1,7 @@
 //! What is carried over, what is missing, what is refused and what is told.
 
 use super::*;
-use crate::stored::lock::{FilePin, PackagePin, Pins};
+use crate::stored::lock::{BuiltPin, FilePin, PackagePin, Pins, ToolPin};
 
 const LINUX: &str = "linux-x86_64";
 const MAC: &str = "macos-aarch64";
@@ -43,7 +43,7 @@ fn file(name: &str, byte: char) -> FilePin {
 }
 
 fn package(name: &str, version: &str) -> PackagePin {
-    PackagePin { name: name.into(), version: version.into(), file: file(name, 'a') }
+    PackagePin::new(name, version, file(name, 'a'))
 }
 
 /// The lock of these wants, with every environment resolved to these packages.
@@ -55,6 +55,7 @@ fn locked(all: &[Wants], platforms: &[&str], packages: &[(&str, &str)]) -> Pins 
             Missing::Environment(name, platform) => {
                 pins.environments.get_mut(&name).expect("there").resolved.insert(platform, packages.clone());
             }
+            Missing::Built(..) => panic!("nothing is built here"),
             Missing::Wheel(wheel, platform) => {
                 pins.wheels.entry(wheel).or_default().insert(platform, file("w", 'w'));
             }
@@ -117,6 +118,34 @@ fn profiles_have_what_differs_and_a_run_leaves_others_alone() {
     assert_eq!(next.environments.keys().collect::<Vec<_>>(), ["t", "t-q"]);
     let gone = carry(&pins, std::slice::from_ref(&base), &set(&[LINUX]), true);
     assert!(gone.profiles.is_empty() && !gone.environments.contains_key("t-q"));
+}
+
+#[test]
+fn a_source_is_missing_its_wheel_until_that_is_built() {
+    let wants = wants(None, &[("t", python(&["x"]))]);
+    let mut pins = locked(std::slice::from_ref(&wants), &[LINUX, MAC], &[("x", "1")]);
+    let packages = |pins: &mut Pins, platform: &str, change: &dyn Fn(&mut PackagePin)| {
+        let resolved = &mut pins.environments.get_mut("t").expect("there").resolved;
+        resolved.get_mut(platform).expect("there").iter_mut().for_each(change);
+    };
+    for platform in [LINUX, MAC] {
+        packages(&mut pins, platform, &|package| package.file.file = "x-1.tar.gz".into());
+    }
+    let before = pins.clone();
+    assert_eq!(drift(&pins, &wants, MAC), ["`x` of the Python environment `t` is not built for macos-aarch64 yet"]);
+    let tool = |version: &str| ToolPin { name: "hammer".into(), version: version.into(), file: file("hammer", 'h') };
+    let built = |byte: char, version: &str| BuiltPin { wheel: file("x-1", byte), tools: vec![tool(version)] };
+    packages(&mut pins, MAC, &|package| package.built = Some(built('b', "1")));
+    assert!(drift(&pins, &wants, MAC).is_empty() && !drift(&pins, &wants, LINUX).is_empty());
+    assert_eq!(told(&before, &pins), ["t: x 1: built from its source for macos-aarch64"]);
+    let change = |byte: char, version: &str| {
+        let mut next = pins.clone();
+        packages(&mut next, MAC, &|package| package.built = Some(built(byte, version)));
+        told(&pins, &next)
+    };
+    assert_eq!(change('c', "1"), ["t: x 1: built anew, with other bytes for macos-aarch64"]);
+    assert_eq!(change('b', "2"), ["t: x 1: built with other tools, the same bytes for macos-aarch64"]);
+    assert!(change('b', "1").is_empty());
 }
 
 #[test]

@@ -18,6 +18,7 @@ use indexmap::IndexMap;
 use crate::fetch::{self, Cache, Platform, WheelPin, infrastructure, refused};
 use crate::lockfile::{self, Lockfile};
 use crate::project::Project;
+use crate::python::{self, Source};
 use crate::store::LEFT_OUT;
 use crate::{locking, manifest, registry};
 
@@ -39,8 +40,14 @@ pub(super) async fn kept(
     tell: &mut (dyn FnMut(String) + Send),
 ) -> Result<BTreeMap<Kept, PathBuf>, Failure> {
     let mut found = BTreeMap::new();
+    let (say, mut said) = tokio::sync::mpsc::channel(256);
+    let listener = tokio::spawn(async move { while said.recv().await.is_some() {} });
     for platform in platforms {
-        for (python, wheels) in environments(project, pins, *platform)? {
+        for (python, packages) in environments(project, pins, *platform) {
+            for package in packages.iter().filter(|package| package.is_source()) {
+                python::bring(cache, Source { package, python: &python }, *platform, &say).await?;
+            }
+            let wheels = packages.iter().filter_map(wheel_of).collect::<Result<Vec<_>, _>>()?;
             let missing = wheels.iter().filter(|wheel| fetch::kept_wheel(cache, wheel).is_none()).count();
             if missing > 0 {
                 tell(format!("fetching wheels for {platform}: {missing}"));
@@ -59,8 +66,6 @@ pub(super) async fn kept(
             keep(&mut found, Kind::Wheels, &wheel.sha256, path)?;
         }
     }
-    let (say, mut said) = tokio::sync::mpsc::channel(256);
-    let listener = tokio::spawn(async move { while said.recv().await.is_some() {} });
     for source in project.program.pipeline.sources.values() {
         if let (Some(url), Some(sha256)) = (&source.url, &source.sha256) {
             let fetched = fetch::url(cache, url, Some(sha256), None, &say).await?;
@@ -87,25 +92,20 @@ fn keep(found: &mut BTreeMap<Kept, PathBuf>, kind: Kind, sha256: &str, path: Pat
     Ok(())
 }
 
-/// The wheels of each Python environment of the steps, with its Python.
-fn environments(project: &Project, pins: &Pins, platform: Platform) -> Result<Vec<(String, Vec<WheelPin>)>, Failure> {
-    let mut all: BTreeMap<PythonWish, Vec<WheelPin>> = BTreeMap::new();
+/// The packages of each Python environment of the steps, with its Python.
+fn environments(project: &Project, pins: &Pins, platform: Platform) -> Vec<(String, Vec<PackagePin>)> {
+    let mut all: BTreeMap<PythonWish, Vec<PackagePin>> = BTreeMap::new();
     for python in steps(project).filter_map(|step| step.run.as_ref().and(step.python.as_ref())) {
         let wish = PythonWish::from(python);
         let Some((_, pin)) = pins.environment(&wish) else { continue };
-        let packages = pin.resolved.get(&platform.to_string()).into_iter().flatten();
-        let wheels = packages.map(wheel_of).collect::<Result<_, _>>()?;
-        all.insert(wish, wheels);
+        let packages = pin.resolved.get(&platform.to_string()).cloned().unwrap_or_default();
+        all.insert(wish, packages);
     }
-    Ok(all.into_iter().map(|(wish, wheels)| (wish.python, wheels)).collect())
+    all.into_iter().map(|(wish, packages)| (wish.python, packages)).collect()
 }
 
-fn wheel_of(package: &PackagePin) -> Result<WheelPin, Failure> {
-    if !package.file.file.ends_with(".whl") {
-        let text = format!("`{}` is built from its source, and a bundle holds wheels", package.name);
-        return Err(refused(text).hint("take a version that has a wheel: `flowrun lock` says which do not"));
-    }
-    WheelPin::of(&package.name, &package.version, &package.file)
+fn wheel_of(package: &PackagePin) -> Option<Result<WheelPin, Failure>> {
+    Some(WheelPin::of(&package.name, &package.version, package.wheel()?))
 }
 
 /// Wheels that are wanted for what is in them: uv, ONNX Runtime, sources.

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use flowrun_core::lang::wheel_pin;
 use flowrun_core::outcome::{Failure, FailureKind};
 use flowrun_core::pins::{self, Missing, Wants};
-use flowrun_core::stored::lock::{EnvironmentPin, FilePin, OldEnvironment, PackagePin, Pins, PluginPin, PythonWish};
+use flowrun_core::stored::lock::{
+    BuiltPin, EnvironmentPin, FilePin, OldEnvironment, PackagePin, Pins, PluginPin, PythonWish,
+};
 
 use super::{Upgrade, placed};
 use crate::fetch::{Cache, Platform, infrastructure, refused};
 use crate::project::Project;
-use crate::python::{self, Question};
+use crate::python::{self, Question, Source};
 
 /// The Python whose wheels are asked for where only what is in them counts: see `fetch::pip`.
 const ANY_PYTHON: &str = "3.11";
@@ -70,6 +72,9 @@ pub(crate) async fn complete(
             break;
         }
     }
+    if done.is_ok() {
+        done = builds(next, completion, &say, tell).await;
+    }
     drop(say);
     let _ = listener.await;
     if completion.upgrade.asks_for(PYTHON) {
@@ -119,11 +124,13 @@ async fn one(
             let packages = python::resolve(completion.cache, question, say).await;
             let packages = packages.map_err(|failure| placed(failure, completion.project))?;
             check_old(&completion.old.old, platform, &packages)?;
-            sizes(&mut environment.resolved, completion.old, packages, platform);
+            environment.resolved.insert(platform.clone(), known(completion, &environment.wish, platform, packages));
             if *platform == completion.here.to_string() {
                 interpreter(completion.cache, environment, platform).await;
             }
         }
+        // It waits until all that is to be built is known.
+        Missing::Built(..) => {}
         Missing::Wheel(wheel, platform) => {
             tell(format!("locking {wheel} for {platform}"));
             let file = self::wheel(completion.cache, wheel, parse(platform)?, say).await.map_err(|failure| {
@@ -161,14 +168,92 @@ fn kept(next: &Pins, completion: &Completion<'_>, name: &str, platform: &str) ->
     kept
 }
 
-/// Takes packages over. An index that does not tell sizes must not take them out of the lock.
-fn sizes(resolved: &mut BTreeMap<String, Vec<PackagePin>>, old: &Pins, mut packages: Vec<PackagePin>, platform: &str) {
-    let olds = old.environments.values().flat_map(|environment| environment.resolved.values().flatten());
-    let known: BTreeMap<&str, u64> = olds.filter_map(|one| Some((one.file.sha256.as_str(), one.file.size?))).collect();
-    for package in packages.iter_mut().filter(|package| package.file.size.is_none()) {
-        package.file.size = known.get(package.file.sha256.as_str()).copied();
+/// The packages with what the lock knew of their files. An index that does not tell sizes must not take them out of it, and the same
+/// source need not be built again.
+fn known(
+    completion: &Completion<'_>,
+    wish: &PythonWish,
+    platform: &str,
+    mut packages: Vec<PackagePin>,
+) -> Vec<PackagePin> {
+    let old = completion.old.environments.values();
+    let all = old.clone().flat_map(|environment| environment.resolved.values().flatten());
+    let sizes: BTreeMap<&str, u64> = all.filter_map(|one| Some((one.file.sha256.as_str(), one.file.size?))).collect();
+    let same = old.filter(|environment| environment.wish.python == wish.python);
+    let built: Vec<&PackagePin> = same.filter_map(|environment| environment.resolved.get(platform)).flatten().collect();
+    let upgraded = |package: &PackagePin| match completion.upgrade {
+        Upgrade::Names(_) => completion.upgrade.asks_for(&package.name),
+        Upgrade::None | Upgrade::All => false,
+    };
+    for package in &mut packages {
+        package.file.size = package.file.size.or_else(|| sizes.get(package.file.sha256.as_str()).copied());
+        let its = built.iter().find(|one| one.file.sha256 == package.file.sha256 && !upgraded(package));
+        package.built = its.and_then(|one| one.built.clone());
     }
-    resolved.insert(platform.to_owned(), packages);
+    packages
+}
+
+/// What is built of its source, and by whom it is missed.
+type Unbuilt = BTreeMap<(String, String), BTreeSet<String>>;
+
+fn unbuilt(next: &Pins, completion: &Completion<'_>) -> Unbuilt {
+    let mut all = Unbuilt::new();
+    for lack in pins::missing(next, completion.all, completion.platforms) {
+        if let Missing::Built(environment, package, platform) = lack {
+            all.entry((environment, package)).or_default().insert(platform);
+        }
+    }
+    all
+}
+
+/// Builds what has no wheel, here. A wheel of Python alone is for every platform; another is for this one, and others must build their own.
+async fn builds(
+    next: &mut Pins,
+    completion: &Completion<'_>,
+    say: &tokio::sync::mpsc::Sender<flowrun_core::outcome::Say>,
+    tell: &mut (dyn FnMut(String) + Send),
+) -> Result<(), Failure> {
+    let here = completion.here.to_string();
+    for ((environment, package), platforms) in unbuilt(next, completion) {
+        let Some(pin) = next.environments.get_mut(&environment) else { continue };
+        let mut sources = platforms.iter().filter_map(|platform| package_of(pin, platform, &package));
+        let Some(source) = sources.next().cloned() else { continue };
+        // Where this machine's is known already, the others lack one of their own.
+        if package_of(pin, &here, &package).is_some_and(|package| package.built.is_some()) {
+            continue;
+        }
+        tell(format!("building {}=={} from its source", source.name, source.version));
+        let anew = matches!(completion.upgrade, Upgrade::Names(_)) && completion.upgrade.asks_for(&package);
+        let wanted = Source { package: &source, python: &pin.wish.python };
+        match python::build(completion.cache, wanted, anew, say).await {
+            Ok(built) => take_built(pin, &source, &built, &here),
+            Err(failure) if platforms.contains(&here) => {
+                let message = format!("cannot lock `{package}`: {}", failure.message);
+                return Err(Failure { message, ..failure });
+            }
+            Err(failure) => tell(format!("not built here: {}", failure.message)),
+        }
+    }
+    for ((environment, package), platforms) in unbuilt(next, completion) {
+        let platforms = platforms.into_iter().collect::<Vec<_>>().join(", ");
+        tell(format!(
+            "`{package}` of `{environment}` is not built for {platforms} yet: `flowrun lock` on such a machine builds it"
+        ));
+    }
+    Ok(())
+}
+
+fn package_of<'a>(pin: &'a EnvironmentPin, platform: &str, name: &str) -> Option<&'a PackagePin> {
+    pin.resolved.get(platform)?.iter().find(|package| package.name == name)
+}
+
+fn take_built(pin: &mut EnvironmentPin, source: &PackagePin, built: &BuiltPin, here: &str) {
+    let everywhere = built.wheel.file.ends_with("-none-any.whl");
+    for (_, packages) in pin.resolved.iter_mut().filter(|(platform, _)| everywhere || *platform == here) {
+        for package in packages.iter_mut().filter(|one| one.name == source.name && one.file == source.file) {
+            package.built.get_or_insert_with(|| built.clone());
+        }
+    }
 }
 
 /// The exact Python of this machine, where there is one. What is missing is told when something is to run on it.

@@ -54,7 +54,7 @@ fn found(text: &str) -> Result<BTreeMap<String, String>, Failure> {
 }
 
 fn address(package: &PackagePin, found: &BTreeMap<String, String>) -> Result<String, Failure> {
-    let PackagePin { name, version, file } = package;
+    let PackagePin { name, version, file, .. } = package;
     let Some(url) = found.get(&file.sha256) else {
         let text = format!("the index has no file of `{name}=={version}` with the locked sha256 {}", file.sha256);
         return Err(refused(text).hint(format!("it is called {}; {FOLDER}", file.file)));
@@ -96,7 +96,7 @@ mod tests {
         let found = found(text).expect("it is well");
         let of = |sha256: &str| {
             let file = FilePin { file: "f.whl".into(), sha256: sha256.into(), size: None };
-            address(&PackagePin { name: "a".into(), version: "1".into(), file }, &found)
+            address(&PackagePin::new("a", "1", file), &found)
         };
         assert_eq!(of("1").as_deref(), Ok("https://host:8080/x@1/a-1.whl"));
         assert_eq!(of("3").as_deref(), Ok("file:///links/a-1.tar.gz"));

@@ -12,8 +12,8 @@ use tokio::sync::mpsc::Sender;
 
 use super::requirement::is_locked;
 use super::uv::{Said, Uv, failure};
-use super::{Interpreter, PythonLock, check_version, intact, interpreter, local};
-use crate::fetch::{Cache, Lock, Platform, checked_name, refused, write_json};
+use super::{Interpreter, PythonLock, Source, bring, check_version, intact, interpreter, local};
+use crate::fetch::{Cache, Lock, Platform, refused, write_json};
 
 /// The file that says that an environment is whole.
 const MARKER: &str = "flowrun-environment.json";
@@ -35,8 +35,7 @@ pub struct Environment {
 #[derive(Serialize)]
 struct Recipe<'a> {
     environment: u32,
-    lines: &'a [String],
-    no_binary: &'a [String],
+    lines: Vec<String>,
     interpreter: &'a Interpreter,
 }
 
@@ -44,8 +43,7 @@ struct Recipe<'a> {
 pub async fn environment(cache: &Cache, lock: &PythonLock, say: &Sender<Say>) -> Result<Environment, Failure> {
     check(lock)?;
     let interpreter = interpreter(cache, &lock.python).await?;
-    let recipe =
-        Recipe { environment: 1, lines: &lock.requirements_txt, no_binary: &lock.no_binary, interpreter: &interpreter };
+    let recipe = Recipe::of(lock, &interpreter);
     let id = Digest::of(&serde_json::to_vec(&recipe).unwrap_or_default()).to_string();
     let root = cache.path(&["environments", &id]);
     let bin = root.join("bin");
@@ -127,16 +125,14 @@ struct Marker<'a> {
 }
 
 fn mark(lock: &PythonLock, environment: &Environment) -> std::io::Result<()> {
-    let marker = Marker { recipe: recipe_of(lock, environment), content: intact::content(&environment.root)? };
+    let recipe = Recipe::of(lock, &environment.interpreter);
+    let marker = Marker { recipe, content: intact::content(&environment.root)? };
     write_json(&environment.root.join(MARKER), &marker)
 }
 
-fn recipe_of<'a>(lock: &'a PythonLock, environment: &'a Environment) -> Recipe<'a> {
-    Recipe {
-        environment: 1,
-        lines: &lock.requirements_txt,
-        no_binary: &lock.no_binary,
-        interpreter: &environment.interpreter,
+impl<'a> Recipe<'a> {
+    fn of(lock: &PythonLock, interpreter: &'a Interpreter) -> Self {
+        Self { environment: 2, lines: lock.lines(), interpreter }
     }
 }
 
@@ -162,19 +158,23 @@ fn check(lock: &PythonLock) -> Result<(), Failure> {
         return Err(refused(format!("the lock is for {}, and this machine is {here}", lock.platform.escape_debug()))
             .hint("lock the pipeline for this platform too"));
     }
-    if let Some(line) = lock.requirements_txt.iter().find(|line| !is_locked(line)) {
-        let shown: String = crate::fetch::redact(line).chars().take(80).collect();
+    if let Some(line) = lock.lines().into_iter().find(|line| !is_locked(line)) {
+        let shown: String = crate::fetch::redact(&line).chars().take(80).collect();
         return Err(refused(format!("the lock is damaged: `{}`", shown.escape_debug())).hint("lock the pipeline again"));
     }
-    lock.no_binary.iter().try_for_each(|name| checked_name(name).map(drop))
+    Ok(())
 }
 
 async fn build(cache: &Cache, lock: &PythonLock, environment: &Environment, say: &Sender<Say>) -> Result<(), Failure> {
     let what = format!("build the Python {} environment", environment.interpreter.version);
-    let packages = match lock.requirements_txt.len() {
+    let packages = match lock.packages.len() {
         1 => "1 package".to_owned(),
         many => format!("{many} packages"),
     };
+    for package in lock.packages.iter().filter(|package| package.is_source()) {
+        let source = Source { package, python: &lock.python };
+        bring(cache, source, Platform::current()?, say).await?;
+    }
     let _ = say.send(Say::log(format!("building a Python environment of {packages}"))).await;
     let uv = Uv::online(cache).await?;
     let python = environment.interpreter.path.as_os_str();
@@ -182,17 +182,18 @@ async fn build(cache: &Cache, lock: &PythonLock, environment: &Environment, say:
         ["venv", "--quiet", "--no-project", "--no-config", "--python"].map(Into::into).to_vec();
     args.extend([python.to_owned(), environment.root.as_os_str().to_owned()]);
     well(&what, uv.run(&args, "", Some(say)).await?)?;
-    if lock.requirements_txt.is_empty() {
+    if lock.packages.is_empty() {
         return Ok(());
     }
-    let list = uv.file("requirements.txt", &(lock.requirements_txt.join("\n") + "\n"))?;
+    let list = uv.file("requirements.txt", &(lock.lines().join("\n") + "\n"))?;
     let mut args: Vec<OsString> =
         ["pip", "sync", "--require-hashes", "--only-binary=:all:", "--compile-bytecode", "--python"]
             .map(Into::into)
             .to_vec();
     args.extend([environment.python.as_os_str().to_owned(), list.into()]);
     let mut local = args.clone();
-    args.extend(lock.no_binary.iter().map(|name| format!("--no-binary={name}").into()));
+    let built = local::built(cache, lock)?;
+    args.extend(built.iter().flat_map(|folder| uv.find_links(folder.path())));
     args.extend(uv.index_args());
     // A wheel's name is only what somebody called it: what does not come of them is brought as ever.
     if let Some(folder) = local::wheels(cache, lock)? {

@@ -11,14 +11,15 @@
 //! a folder without one is wiped. Its files may be hard links into uv's cache: nothing may write in it, which is the sandbox's
 //! matter; a step that runs in one holds a lock on it, so that nobody removes it; bytecode is compiled beforehand so that nothing wants to.
 //!
-//! What is hashed into an environment's name: the lock's lines, `no_binary`, the interpreter's full version, kind, platform and
+//! What is hashed into an environment's name: the sha256 of every wheel, the interpreter's full version, kind, platform and
 //! path (the environment points at it). What never is: the requirements as written, the index they came from, the date.
 //!
 //! uv is told what the user set for pip, since it reads none of it: see `settings`. Credentials are masked in all that uv says.
-//! Packages named in `no_binary` are built here from source: their own content is locked, their build tools are not.
+//! Packages named in `no_binary` are built once, when they are locked, and are wheels from then on: see `build`.
 //! Knows nothing of steps, lockfiles or keys.
 
 mod addresses;
+mod build;
 mod environment;
 mod intact;
 mod interpreter;
@@ -46,6 +47,7 @@ pub use interpreter::{Interpreter, interpreter};
 pub use resolve::lock;
 
 pub(crate) use addresses::addresses;
+pub(crate) use build::{Source, bring, build};
 pub(crate) use environment::held;
 pub(crate) use interpreter::exact;
 pub(crate) use resolve::{Question, resolve};
@@ -57,22 +59,19 @@ pub struct PythonLock {
     pub python: String,
     /// The platform it holds for, such as `linux-x86_64`.
     pub platform: String,
-    /// One line a package: `NAME==VERSION --hash=sha256:…`, sorted.
-    pub requirements_txt: Vec<String>,
-    /// The packages that are built from source.
-    #[serde(default)]
-    pub no_binary: Vec<String>,
+    /// The packages, sorted.
+    pub packages: Vec<PackagePin>,
 }
 
 impl PythonLock {
     /// Of these packages.
-    pub fn of(python: &str, platform: Platform, packages: &[PackagePin], no_binary: &[String]) -> Self {
-        Self {
-            python: python.to_owned(),
-            platform: platform.to_string(),
-            requirements_txt: packages.iter().map(PackagePin::line).collect(),
-            no_binary: no_binary.to_vec(),
-        }
+    pub fn of(python: &str, platform: Platform, packages: Vec<PackagePin>) -> Self {
+        Self { python: python.to_owned(), platform: platform.to_string(), packages }
+    }
+
+    /// One line a package: `NAME==VERSION --hash=sha256:…`.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.packages.iter().map(PackagePin::line).collect()
     }
 }
 

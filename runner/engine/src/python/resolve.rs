@@ -37,7 +37,7 @@ pub async fn lock(
     let wish = PythonWish::new(&spec.version, &spec.requirements, &spec.no_binary);
     let question = Question { wish: &wish, platform, kept: &BTreeMap::new(), deep: true };
     let packages = resolve(cache, question, say).await?;
-    Ok(PythonLock::of(&wish.python, platform, &packages, &wish.no_binary))
+    Ok(PythonLock::of(&wish.python, platform, packages))
 }
 
 /// The packages of an environment, sorted. Asks the index; where there is no network, resolves among what was brought before.
@@ -126,7 +126,7 @@ fn packages(text: &str, wish: &PythonWish, platform: Platform) -> Result<Vec<Pac
         let file = tags::best(wheels, &wish.python, platform)
             .or_else(source)
             .ok_or_else(|| odd("has no file with a sha256"))?;
-        all.push(PackagePin { name, version, file });
+        all.push(PackagePin::new(&name, &version, file));
     }
     all.sort();
     Ok(all)

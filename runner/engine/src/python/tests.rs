@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use flowrun_core::outcome::{FailureKind, Say};
+use flowrun_core::stored::lock::FilePin;
 use tokio::sync::mpsc::{Sender, channel};
 
 use super::*;
@@ -42,7 +43,7 @@ async fn what_is_locked_is_built_once_and_shared() {
     let platform = Platform::current().unwrap();
     let lock = lock(&cache, &spec(&["six==1.16.0"]), platform, &nobody()).await.unwrap();
     assert_eq!(
-        lock.requirements_txt,
+        lock.lines(),
         ["six==1.16.0 --hash=sha256:8abb2f1d86890a2dfb989f9a77cfcfd3e47c2a354b01111771326f8aa26e0254"]
     );
     let (one, two) = (nobody(), nobody());
@@ -68,7 +69,7 @@ async fn what_is_locked_is_built_once_and_shared() {
     assert!(!built.root.join("rest").exists());
 
     let mut wrong = lock.clone();
-    wrong.requirements_txt = vec![format!("six==1.16.0 --hash=sha256:{}", "0".repeat(64))];
+    wrong.packages[0].file.sha256 = "0".repeat(64);
     let failure = environment(&cache, &wrong, &nobody()).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Step, "{failure:?}");
     assert!(failure.message.to_lowercase().contains("hash"), "{}", failure.message);
@@ -81,7 +82,7 @@ async fn a_lock_for_another_platform_is_made_but_not_built() {
     let here = Platform::current().unwrap();
     let other = platforms.into_iter().find(|platform| *platform != here).unwrap();
     let lock = lock(&cache, &spec(&["markupsafe==3.0.2"]), other, &nobody()).await.unwrap();
-    assert!(lock.requirements_txt[0].starts_with("markupsafe==3.0.2 --hash=sha256:"));
+    assert!(lock.lines()[0].starts_with("markupsafe==3.0.2 --hash=sha256:"));
     let failure = environment(&cache, &lock, &nobody()).await.unwrap_err();
     assert!(failure.message.contains(&other.to_string()), "{}", failure.message);
 }
@@ -118,13 +119,17 @@ async fn a_python_that_is_not_here_is_named_with_those_that_are() {
 async fn a_hostile_lock_reaches_nobody() {
     let (_dir, cache) = cache().await;
     let platform = Platform::current().unwrap().to_string();
-    let good = PythonLock { python: version(), platform, requirements_txt: vec![], no_binary: vec![] };
-    let lines = |line: &str| PythonLock { requirements_txt: vec![line.to_owned()], ..good.clone() };
+    let good = PythonLock { python: version(), platform, packages: vec![] };
+    let package = |name: &str, version: &str, file: &str| {
+        let file = FilePin { file: file.to_owned(), sha256: "0".repeat(64), size: None };
+        PythonLock { packages: vec![PackagePin::new(name, version, file)], ..good.clone() }
+    };
     for bad in [
-        lines("--index-url https://evil"),
-        lines("six==1.0"),
-        lines("six @ https://evil --hash=sha256:0"),
-        PythonLock { no_binary: vec![":all:".into()], ..good.clone() },
+        package("--index-url https://evil", "1", "x-1.whl"),
+        package("six", "1 --index-url https://evil", "x-1.whl"),
+        package("six @ https://evil", "1", "x-1.whl"),
+        // A source that nobody has built.
+        package("six", "1.16.0", "six-1.16.0.tar.gz"),
         PythonLock { python: "../..".into(), ..good.clone() },
     ] {
         assert_eq!(environment(&cache, &bad, &nobody()).await.unwrap_err().kind, FailureKind::Step, "{bad:?}");

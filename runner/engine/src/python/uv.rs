@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use flowrun_core::outcome::{Failure, Say, Stream};
@@ -29,6 +29,8 @@ pub(super) struct Uv {
     mask: Mask,
     /// Where it runs: an empty folder, so that no project's settings lie above it.
     scratch: TempDir,
+    /// Whether what it writes has the usual modes, whatever the user's are: they get into wheels.
+    masks: bool,
 }
 
 /// What it said.
@@ -63,13 +65,28 @@ impl Uv {
         env.insert("UV_NO_PROGRESS".into(), "1".into());
         env.insert("NO_COLOR".into(), "1".into());
         env.insert("MACOSX_DEPLOYMENT_TARGET".into(), MACOS.into());
-        Ok(Self { program, env, mask, scratch: cache.scratch()? })
+        Ok(Self { program, env, mask, scratch: cache.scratch()?, masks: false })
     }
 
     /// The same with another `PATH`.
     pub(super) fn with_path(mut self, path: String) -> Self {
         self.env.insert("PATH".into(), path);
         self
+    }
+
+    /// The same for building: with a cache of its own, and with variables that are the same in every build.
+    pub(super) fn building(mut self, cache: &Path, always: &[(&str, &str)]) -> Self {
+        self.env.extend(always.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        self.env.insert("UV_CACHE_DIR".into(), cache.to_string_lossy().into_owned());
+        self.masks = true;
+        self
+    }
+
+    /// The options that let it find wheels in a folder too. An option alone would take the place of the user's own setting.
+    pub(super) fn find_links(&self, folder: &Path) -> Vec<OsString> {
+        let own = self.env.get("UV_FIND_LINKS").map_or("", String::as_str);
+        let own = own.split(',').filter(|link| !link.is_empty()).map(OsString::from);
+        own.chain([folder.into()]).flat_map(|link| ["--find-links".into(), link]).collect()
     }
 
     pub(super) fn path(&self) -> &str {
@@ -101,7 +118,14 @@ impl Uv {
     pub(super) async fn run(&self, args: &[OsString], stdin: &str, say: Option<&Sender<Say>>) -> Result<Said, Failure> {
         let broken =
             |error: std::io::Error| infrastructure(format!("cannot run `{}`: {error}", self.program.display()));
-        let mut command = Command::new(&self.program);
+        let mut command = match self.masks {
+            false => Command::new(&self.program),
+            true => {
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", "umask 022; exec \"$0\" \"$@\""]).arg(&self.program);
+                shell
+            }
+        };
         command.args(args).current_dir(self.scratch.path()).env_clear().envs(&self.env).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut uv = command.spawn().map_err(broken)?;

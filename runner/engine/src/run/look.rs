@@ -249,7 +249,7 @@ impl Session {
     fn python_leaf(&self, python: &flowrun_core::lang::written::Python) -> Result<PythonLeaf, Failure> {
         let lock = self.python_lock(python)?;
         let interpreter = self.interpreter(python)?.identity();
-        Ok(PythonLeaf { requirements: lock.requirements_txt.join("\n"), interpreter })
+        Ok(PythonLeaf { requirements: lock.lines().join("\n"), interpreter })
     }
 
     /// What a reference holds.

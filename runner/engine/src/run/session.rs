@@ -215,7 +215,7 @@ impl Session {
         let (_, pin) = self.pins.environment(&wish).ok_or_else(unlocked)?;
         let packages = pin.resolved.get(&self.platform.to_string()).ok_or_else(unlocked)?;
         let version = &self.interpreter(python)?.version;
-        Ok(PythonLock::of(version, self.platform, packages, &wish.no_binary))
+        Ok(PythonLock::of(version, self.platform, packages.clone()))
     }
 
     /// The interpreter that a locked environment runs on; found out when the run was made ready.

@@ -7,7 +7,8 @@
 //! platforms                  the machines it holds for
 //! [steps.ID]                 what the step uses, by name ───┐         [profiles.P.steps.ID] where a profile has another
 //! [plugins."USES"]           ◄── plugin                     │  the bytes of each by sha256, and its version for people
-//! [environments.NAME]        ◄── environment                │  NAME is the first step that has it: steps that agree share one
+//! [environments.NAME]        ◄── environment                │  NAME is the first step that has it: steps that agree share one;
+//!                                                           │  of a package without wheels the source, `built` from it, and `tools`
 //! [wheels."NAME==VERSION"]   ◄── runtime, sources.ID.pypi ──┘  a runtime on CUDA names its `libraries`: wheels too
 //! [sources.ID]               what is fetched
 //! ```
@@ -129,8 +130,8 @@ pub struct EnvironmentPin {
     pub resolved: BTreeMap<String, Vec<PackagePin>>,
 }
 
-/// A package in one version, and the file of it that is installed.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A package in one version, and the file of it that the index has.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PackagePin {
     /// Its name in the normal form: small letters and `-`.
     pub name: String,
@@ -138,17 +139,63 @@ pub struct PackagePin {
     pub version: String,
     /// The wheel, or the source where the package is built.
     pub file: FilePin,
+    /// What came of the source, where it was built.
+    pub built: Option<BuiltPin>,
 }
 
 impl PackagePin {
-    /// The line by which it is installed: that file or none.
+    /// A package as the index has it.
+    pub fn new(name: &str, version: &str, file: FilePin) -> Self {
+        Self { name: name.to_owned(), version: version.to_owned(), file, built: None }
+    }
+
+    /// Whether the index has only its source.
+    pub fn is_source(&self) -> bool {
+        !self.file.file.ends_with(".whl")
+    }
+
+    /// The wheel that is installed; none where the package is built and nobody has done so yet.
+    pub fn wheel(&self) -> Option<&FilePin> {
+        match self.is_source() {
+            true => self.built.as_ref().map(|built| &built.wheel),
+            false => Some(&self.file),
+        }
+    }
+
+    /// The line by which it is installed: that wheel or none. Without a wheel, that source.
     pub fn line(&self) -> String {
+        let file = self.wheel().unwrap_or(&self.file);
+        format!("{}=={} --hash=sha256:{}", self.name, self.version, file.sha256)
+    }
+
+    /// The line by which the file of the index is asked for.
+    pub fn index_line(&self) -> String {
         format!("{}=={} --hash=sha256:{}", self.name, self.version, self.file.sha256)
     }
 }
 
+/// A wheel that was built of a package's source, once, and is the same wherever it is installed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BuiltPin {
+    /// The wheel.
+    pub wheel: FilePin,
+    /// What it was built with, sorted: another machine that builds it uses the same.
+    pub tools: Vec<ToolPin>,
+}
+
+/// A build tool: a package in one version, and its wheel.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ToolPin {
+    /// Its name in the normal form: small letters and `-`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its wheel.
+    pub file: FilePin,
+}
+
 /// A file.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FilePin {
     /// Its name.
     pub file: String,

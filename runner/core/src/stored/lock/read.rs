@@ -9,7 +9,10 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
 
-use super::{BadLock, EnvironmentPin, FORMAT, FilePin, PackagePin, Pins, PluginPin, PythonWish, SourcePin, StepPin};
+use super::{
+    BadLock, BuiltPin, EnvironmentPin, FORMAT, FilePin, PackagePin, Pins, PluginPin, PythonWish, SourcePin, StepPin,
+    ToolPin,
+};
 use crate::artifact::is_component;
 use crate::plugin::Capability;
 
@@ -114,6 +117,30 @@ struct Package {
     version: Version,
     /// The one file for each platform: a wheel, or the source of a package in `no-binary`.
     files: Vec<Filed>,
+    /// The one wheel for each platform that was built of the source. It is in no index.
+    #[serde(default)]
+    built: Vec<Filed>,
+    /// What it was built with.
+    #[serde(default)]
+    tools: Vec<Tool>,
+}
+
+/// The wheel of a build tool.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Tool {
+    /// Its name in the normal form: small letters and `-`.
+    name: Name,
+    /// Its version.
+    version: Version,
+    /// The name of its wheel.
+    file: FileName,
+    /// The wheel's sha256.
+    sha256: Sha256,
+    /// The wheel's bytes, where the index says so.
+    size: Option<u64>,
+    /// The platforms on which it was built with it, where those are not all of the environment's.
+    platforms: Option<BTreeSet<Word>>,
 }
 
 /// A wheel that is fetched for itself.
@@ -311,20 +338,61 @@ fn environment(name: &str, written: Environment, all: &BTreeSet<String>) -> Resu
     let mut resolved: BTreeMap<String, Vec<PackagePin>> =
         platforms.iter().map(|platform| (platform.clone(), Vec::new())).collect();
     let odd = |problem: String| (format!("environments.{name}"), problem);
-    for Package { name: Name(package), version: Version(version), files } in written.packages {
+    for Package { name: Name(package), version: Version(version), files, built, tools } in written.packages {
+        let mut built = self::built(&package, built, tools, &platforms).map_err(odd)?;
         for (file, its) in files.into_iter().map(filed) {
             for platform in its.unwrap_or_else(|| platforms.clone()) {
+                let built = built.remove(&platform);
                 let Some(packages) = resolved.get_mut(&platform) else {
                     return Err(odd(format!("`{package}` is for {platform}, and environment `{name}` is not")));
                 };
                 if packages.iter().any(|known| known.name == package) {
                     return Err(odd(format!("environment `{name}` has two files of `{package}` for {platform}")));
                 }
-                packages.push(PackagePin { name: package.clone(), version: version.clone(), file: file.clone() });
+                let pin = PackagePin { name: package.clone(), version: version.clone(), file: file.clone(), built };
+                if pin.built.is_some() && !pin.is_source() {
+                    return Err(odd(format!("`{package}` of environment `{name}` is a wheel, and cannot be built")));
+                }
+                packages.push(pin);
             }
+        }
+        if let Some(platform) = built.keys().next() {
+            return Err(odd(format!("`{package}` of environment `{name}` is built for {platform}, without a source")));
         }
     }
     resolved.values_mut().for_each(|packages| packages.sort());
     let wish = PythonWish::new(&written.python, &written.requirements, &written.no_binary);
     Ok(EnvironmentPin { wish, interpreters: written.interpreters, resolved })
+}
+
+/// What was built of a package's source, by platform.
+fn built(
+    package: &str,
+    built: Vec<Filed>,
+    tools: Vec<Tool>,
+    all: &BTreeSet<String>,
+) -> Result<BTreeMap<String, BuiltPin>, String> {
+    let mut found: BTreeMap<String, BuiltPin> = BTreeMap::new();
+    for (wheel, its) in built.into_iter().map(filed) {
+        if !wheel.file.ends_with(".whl") {
+            return Err(format!("what was built of `{package}` is no wheel: `{}`", wheel.file));
+        }
+        for platform in its.unwrap_or_else(|| all.clone()) {
+            let pin = BuiltPin { wheel: wheel.clone(), tools: Vec::new() };
+            if found.insert(platform.clone(), pin).is_some() {
+                return Err(format!("`{package}` is built twice for {platform}"));
+            }
+        }
+    }
+    for Tool { name, version, file, sha256, size, platforms } in tools {
+        let file = FilePin { file: file.0, sha256: sha256.0, size };
+        let tool = ToolPin { name: name.0, version: version.0, file };
+        for platform in platforms.map_or_else(|| all.clone(), words) {
+            let built = found.get_mut(&platform);
+            let built = built.ok_or_else(|| format!("`{package}` has tools for {platform}, and is not built there"))?;
+            built.tools.push(tool.clone());
+        }
+    }
+    found.values_mut().for_each(|built| built.tools.sort());
+    Ok(found)
 }

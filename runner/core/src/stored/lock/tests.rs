@@ -11,7 +11,7 @@ fn file(name: &str, byte: char) -> FilePin {
 }
 
 fn package(name: &str, version: &str, byte: char) -> PackagePin {
-    PackagePin { name: name.into(), version: version.into(), file: file(name, byte) }
+    PackagePin::new(name, version, file(name, byte))
 }
 
 fn set(words: &[&str]) -> BTreeSet<String> {
@@ -68,6 +68,48 @@ fn a_lock_survives_its_text_and_says_a_fact_a_line() {
     let mut fewer = pins;
     fewer.environments.get_mut("t").expect("there").resolved.remove("linux-x86_64");
     assert_eq!(Pins::parse(&fewer.to_text()), Ok(fewer));
+}
+
+#[test]
+fn what_was_built_of_a_source_is_told_beside_it() {
+    let mut pins = pins();
+    let source = FilePin { file: "s-1.tar.gz".into(), ..file("s", 'a') };
+    let tool = |name: &str, byte: char| ToolPin { name: name.into(), version: "3".into(), file: file(name, byte) };
+    let built = |tools: Vec<ToolPin>| Some(BuiltPin { wheel: file("s", 'b'), tools });
+    let resolved = &mut pins.environments.get_mut("t").expect("there").resolved;
+    let mut add = |platform: &str, built: Option<BuiltPin>| {
+        let all = resolved.get_mut(platform).expect("there");
+        all.push(PackagePin { built, ..PackagePin::new("s", "1", source.clone()) });
+        all.sort();
+    };
+    add("linux-x86_64", built(vec![tool("hammer", 'c'), tool("saw", 'd')]));
+    add("macos-aarch64", built(vec![tool("hammer", 'c')]));
+    let text = pins.to_text();
+    assert_eq!(Pins::parse(&text), Ok(pins.clone()), "{text}");
+    let told = text.split("name = \"s\"").nth(1).expect("there");
+    let told: Vec<&str> = told
+        .lines()
+        .take_while(|line| !line.starts_with('['))
+        .map(|line| line.split(" file").next().unwrap())
+        .collect();
+    let hammer = "  { name = \"hammer\", version = \"3\",";
+    let saw = "  { name = \"saw\", version = \"3\",";
+    assert_eq!(
+        told,
+        ["", "version = \"1\"", "files = [", "  {", "]", "built = [", "  {", "]", "tools = [", hammer, saw, "]", ""]
+    );
+    let why = |from: &str, to: &str| match Pins::parse(&text.replace(from, to)) {
+        Err(BadLock::Damaged { problem, .. }) => problem,
+        other => panic!("{other:?}"),
+    };
+    assert!(why("s-1.tar.gz", "s-1.whl").contains("`s` of environment `t` is a wheel, and cannot be built"));
+    assert!(
+        why("built = [\n  { file = \"s-1.0-py3-none-any.whl\"", "built = [\n  { file = \"s-1.zip\"")
+            .contains("no wheel: `s-1.zip`")
+    );
+    let last = text.split("built = [\n").nth(1).and_then(|rest| rest.lines().next()).expect("there");
+    assert!(why(&format!("{last}\n"), "").contains("`s` has tools for linux-x86_64, and is not built there"));
+    assert!(why(&format!("{last}\n"), &format!("{last}\n{last}\n")).contains("`s` is built twice for linux-x86_64"));
 }
 
 #[test]

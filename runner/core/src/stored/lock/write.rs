@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{EnvironmentPin, FORMAT, FilePin, Pins, SourcePin, StepPin};
+use super::{EnvironmentPin, FORMAT, FilePin, PackagePin, Pins, SourcePin, StepPin, ToolPin};
 
 const HEAD: &str =
     "# What `flowrun run` uses, exactly. Made by `flowrun lock`: review it and commit it, do not edit it.\n";
@@ -29,7 +29,7 @@ pub(super) fn text(pins: &Pins) -> String {
         for (platform, file) in wheel {
             by_file.entry(file).or_default().insert(platform.clone());
         }
-        files(&mut out, &by_file, &pins.platforms);
+        files(&mut out, "files", by_file.iter().map(|(file, its)| (String::new(), *file, its)), &pins.platforms);
     }
     for (name, source) in &pins.sources {
         table(&mut out, &format!("sources.{}", key(name)));
@@ -75,24 +75,60 @@ fn environment(out: &mut String, name: &str, environment: &EnvironmentPin, all: 
     if platforms != *all {
         out.push_str(&format!("platforms = {}\n", list(&platforms)));
     }
-    let mut packages: BTreeMap<(&str, &str), BTreeMap<&FilePin, BTreeSet<String>>> = BTreeMap::new();
+    let mut packages: BTreeMap<(&str, &str), Files<'_>> = BTreeMap::new();
     for (platform, package) in
         environment.resolved.iter().flat_map(|(platform, all)| all.iter().map(move |one| (platform, one)))
     {
-        let files = packages.entry((&package.name, &package.version)).or_default();
-        files.entry(&package.file).or_default().insert(platform.clone());
+        packages.entry((&package.name, &package.version)).or_default().add(platform, package);
     }
-    for ((package, version), by_file) in packages {
+    for ((package, version), files) in packages {
         out.push_str(&format!("\n[[environments.{}.packages]]\n", key(name)));
         out.push_str(&format!("name = {}\nversion = {}\n", string(package), string(version)));
-        files(out, &by_file, &platforms);
+        files.write(out, &platforms);
     }
 }
 
-fn files(out: &mut String, by_file: &BTreeMap<&FilePin, BTreeSet<String>>, all: &BTreeSet<String>) {
-    out.push_str("files = [\n");
-    for (file, platforms) in by_file {
-        out.push_str(&format!("  {{ file = {}, sha256 = {}", string(&file.file), string(&file.sha256)));
+/// The files of a package, each with the platforms it is for.
+#[derive(Default)]
+struct Files<'a> {
+    index: BTreeMap<&'a FilePin, BTreeSet<String>>,
+    built: BTreeMap<&'a FilePin, BTreeSet<String>>,
+    tools: BTreeMap<&'a ToolPin, BTreeSet<String>>,
+}
+
+impl<'a> Files<'a> {
+    fn add(&mut self, platform: &str, package: &'a PackagePin) {
+        self.index.entry(&package.file).or_default().insert(platform.to_owned());
+        if let Some(built) = &package.built {
+            self.built.entry(&built.wheel).or_default().insert(platform.to_owned());
+            for tool in &built.tools {
+                self.tools.entry(tool).or_default().insert(platform.to_owned());
+            }
+        }
+    }
+
+    fn write(&self, out: &mut String, all: &BTreeSet<String>) {
+        files(out, "files", self.index.iter().map(|(file, its)| (String::new(), *file, its)), all);
+        files(out, "built", self.built.iter().map(|(file, its)| (String::new(), *file, its)), all);
+        let tool = |tool: &ToolPin| format!("name = {}, version = {}, ", string(&tool.name), string(&tool.version));
+        files(out, "tools", self.tools.iter().map(|(one, its)| (tool(one), &one.file, its)), all);
+    }
+}
+
+/// A list of files, a line each: what stands before it, the file, and its platforms where those are not all. Nothing where there are none.
+fn files<'a>(
+    out: &mut String,
+    list_name: &str,
+    items: impl Iterator<Item = (String, &'a FilePin, &'a BTreeSet<String>)>,
+    all: &BTreeSet<String>,
+) {
+    let mut items = items.peekable();
+    if items.peek().is_none() && list_name != "files" {
+        return;
+    }
+    out.push_str(&format!("{list_name} = [\n"));
+    for (before, file, platforms) in items {
+        out.push_str(&format!("  {{ {before}file = {}, sha256 = {}", string(&file.file), string(&file.sha256)));
         if let Some(size) = file.size {
             out.push_str(&format!(", size = {size}"));
         }
