@@ -34,6 +34,9 @@ fn a_set_with_a_package_that_has_no_wheel_locks_for_every_platform_when_that_is_
     assert!(files("_x86_64.whl") > 20 && files("_aarch64.whl") > 20 && files("_arm64.whl") > 10, "{lock}");
     let source: Vec<&str> = lock.lines().filter(|line| line.contains(".tar.gz")).collect();
     assert!(source.len() == 1 && source[0].contains("promise-2.3.tar.gz"), "{source:?}");
+    // Its wheel is built once, is for every platform, and says what it was built with.
+    let built = lock.lines().find(|line| line.contains("promise-2.3-py3-none-any.whl")).expect("built");
+    assert!(!built.contains("platforms") && lock.contains("tools = [\n  { name = \"setuptools\""), "{built}");
     assert!(!lock.contains("://"), "no address is in it");
     // It is a package of macOS alone.
     let mac = lock.lines().find(|line| line.contains("tensorflow_macos-2.15")).expect("there");

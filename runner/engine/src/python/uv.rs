@@ -19,6 +19,8 @@ use crate::process::Mask;
 const MACOS: &str = "14.0";
 /// How much of uv's words is kept for the message of a failure.
 const WORDS: usize = 64 << 10;
+/// How it says that a source did not become a wheel, which is no matter of the network.
+const BUILD: &str = "Failed to download and build";
 /// How much of them is shown.
 const SHOWN: usize = 1500;
 
@@ -199,20 +201,20 @@ pub(super) fn failure(what: &str, stderr: &str) -> Failure {
         return refused(text)
             .hint("a package is not what was locked: find out why, and lock again only if that is meant");
     }
-    if is_network(stderr) {
+    if is_network(&stderr.replace(BUILD, "")) {
         return infrastructure(text)
             .hint("is the network there? the index is what UV_DEFAULT_INDEX, PIP_INDEX_URL or pip.conf say");
     }
     if stderr.contains("No space left") {
         return infrastructure(text).hint("the disk of the cache is full: FLOWRUN_CACHE names another place");
     }
+    if stderr.contains("Failed to build") || stderr.contains(BUILD) {
+        return refused(text)
+            .hint("a package of `no_binary` did not build here: does it need a compiler, system libraries, or tools that the index lacks?");
+    }
     if stderr.contains("No solution found") {
         return refused(text)
             .hint("no set of versions fits all the requirements on this Python and platform: change one of them");
-    }
-    if stderr.contains("Failed to build") {
-        return refused(text)
-            .hint("a package of `no_binary` did not build here: does it need a compiler, or system libraries?");
     }
     infrastructure(text)
 }
