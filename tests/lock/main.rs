@@ -268,6 +268,38 @@ fn requirements_may_lie_in_a_file_of_pythons_own_tools() {
 }
 
 #[test]
+fn a_uv_project_is_locked_in_its_own_versions() {
+    let bench = Bench::new(&ONE.replace("[a]", "uv.lock"));
+    for file in ["a-1.0-py3-none-any.whl", "a-1.1-py3-none-any.whl", "b-1.0-py3-none-any.whl", "b-2.0-py3-none-any.whl"]
+    {
+        bench.package(file, if file.starts_with('a') { &["b"] } else { &[] });
+    }
+    let of_index = |name: &str, version: &str, rest: &str| {
+        format!(
+            "[[package]]\nname = '{name}'\nversion = '{version}'\nsource = {{ registry = 'https://index.test' }}\n{rest}\n"
+        )
+    };
+    let old = "{ name = 'b', version = '1.0', marker = \"python_full_version >= '3.4'\" }";
+    let new = "{ name = 'b', version = '2.0', marker = \"python_full_version < '3.4'\" }, { name = 'w', marker = \"sys_platform == 'win32'\" }";
+    let project = "version = 1\nrevision = 3\n[[package]]\nname = 'p'\nversion = '0'\nsource = { editable = '.' }\ndependencies = [{ name = 'a' }]\n";
+    let lock = of_index("a", "1.0", &format!("dependencies = [{old}, {new}]"))
+        + &of_index("b", "1.0", "")
+        + &of_index("b", "2.0", "")
+        + &of_index("w", "1.0", "");
+    bench.bed.write("uv.lock", &format!("{project}{lock}"));
+    bench.flowrun(&["lock"]).ok().says("with 2 packages");
+    bench.line("a-1.0-py3-none-any.whl");
+    bench.line("b-1.0-py3-none-any.whl");
+    assert_eq!(bench.run(&["--locked"]).0, ["say"]);
+    let git = "[[package]]\nname = 'b'\nversion = '3'\nsource = { git = 'https://ann:s3cret@host/b' }\n";
+    bench.bed.write("uv.lock", &format!("{project}{}{git}", of_index("a", "1.0", "dependencies = [{ name = 'b' }]")));
+    let said = bench.flowrun(&["run", "--locked"]).fails(2).says("`requirements: uv.lock` has `b`, which is from git");
+    assert!(said.says("`uv export`").stderr.contains("p.yaml:5") && !bench.lock().contains("s3cret"));
+    std::fs::File::create(bench.bed.path("uv.lock")).and_then(|file| file.set_len(9 << 20)).expect("sparse");
+    bench.flowrun(&["lock"]).fails(2).says("it is larger than a list of packages may be");
+}
+
+#[test]
 fn environments_that_nobody_uses_are_removed() {
     let bench = Bench::new(ONE);
     bench.package("a-1.0-py3-none-any.whl", &[]);

@@ -327,7 +327,7 @@ pub struct Secret {
 pub struct Python {
     /// The interpreter's version: `3.11`.
     pub version: String,
-    /// Packages, as in a requirements file: `numpy==2.3.5`. Or such a file beside the pipeline: `requirements.txt`, `pyproject.toml` for its dependencies, `pylock.toml`. What they need is locked with them, by hash.
+    /// Packages, as in a requirements file: `numpy==2.3.5`. Or such a file beside the pipeline: `requirements.txt`, `pyproject.toml` for its dependencies, `pylock.toml`, `uv.lock`. What they need is locked with them, by hash.
     #[serde(default)]
     #[schemars(schema_with = "list_or_file")]
     pub requirements: Vec<String>,
