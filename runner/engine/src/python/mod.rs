@@ -48,7 +48,7 @@ pub use resolve::lock;
 pub(crate) use addresses::addresses;
 pub(crate) use environment::held;
 pub(crate) use interpreter::exact;
-pub(crate) use resolve::{Question, resolve};
+pub(crate) use resolve::{Question, Unresolved, resolve};
 
 /// A Python environment for one platform: every package by version and hash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

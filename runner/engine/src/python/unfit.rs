@@ -6,7 +6,7 @@
 
 use flowrun_core::outcome::Failure;
 
-use crate::fetch::{Os, Platform, refused};
+use crate::fetch::{Os, Platform, checked_name, refused};
 
 /// What a package lacks.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -117,11 +117,30 @@ fn chain(words: &str, package: &str) -> Vec<String> {
     chain
 }
 
+/// The requirement, as written, that uv's complaint comes down to.
+pub(super) fn about<'a>(stderr: &str, requirements: &'a [String]) -> Option<&'a String> {
+    let words = stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    let plain = |text: &str| checked_name(name(text.trim_matches('`'))?).ok();
+    let written = |text: &str| {
+        let package = plain(text)?;
+        requirements.iter().find(|requirement| plain(requirement).as_ref() == Some(&package))
+    };
+    let missing = lacking(&words).and_then(|(package, _)| {
+        let by = chain(&words, package);
+        by.last().and_then(|last| written(last)).or_else(|| written(package))
+    });
+    missing.or_else(|| required(&words).find_map(written))
+}
+
 /// The requirement of the pipeline that names a package, as uv repeats it.
-pub(super) fn asked<'a>(words: &'a str, package: &str) -> Option<&'a str> {
+fn asked<'a>(words: &'a str, package: &str) -> Option<&'a str> {
+    required(words).find(|word| name(word) == Some(package))
+}
+
+/// The requirements that uv repeats.
+fn required(words: &str) -> impl Iterator<Item = &str> {
     let asked = words.match_indices("you require ").map(|(at, sign)| &words[at + sign.len()..]);
-    let mut asked = asked.filter_map(|rest| rest.split(' ').next()).map(|word| word.trim_end_matches([',', '.', ';']));
-    asked.find(|word| name(word) == Some(package))
+    asked.filter_map(|rest| rest.split(' ').next()).map(|word| word.trim_end_matches([',', '.', ';']))
 }
 
 fn ways_out(lack: Lack, there: &[String], platform: Platform) -> String {
@@ -165,6 +184,11 @@ hint: Wheels are required for `promise` because building from source is disabled
              promise is needed by tensorflow-datasets, needed by `keras-cv==0.9.0`"
         );
         assert!(hint.contains("`no_binary: [promise]`"), "{hint}");
+        let written = ["six", "Keras_CV == 0.9.0"].map(str::to_owned);
+        assert_eq!(about(promise, &written), Some(&written[1]));
+        let none = "Because there is no version of six>=99 and you require six>=99, we can conclude that they are unsatisfiable.";
+        assert_eq!(about(none, &written), Some(&written[0]));
+        assert_eq!(about("error: Request failed after 3 retries", &written), None);
 
         let torch = "error: No solution found when resolving dependencies
   cause: Because torch==2.3.0 has no wheels with a matching platform tag (e.g., `macosx_13_0_x86_64`) and you require torch==2.3.0, we \
