@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use flowrun_core::outcome::{Failure, FailureKind};
 use flowrun_engine::lockfile::LockError;
-use flowrun_engine::locking::{Lacking, LockingError};
+use flowrun_engine::locking::{Lacking, LockingError, Unlockable};
 use flowrun_engine::project::OpenError;
 use flowrun_engine::run::RunError;
 use flowrun_engine::store::StoreError;
@@ -58,6 +58,9 @@ pub(crate) enum Error {
     /// Something that was tried did not come to be.
     #[error("{}", .0.message)]
     Failed(Failure),
+    /// What the pipeline asks for cannot be locked.
+    #[error(transparent)]
+    Unlockable(Box<Unlockable>),
     /// What a command says cannot be written.
     #[error("cannot write to standard output: {0}")]
     Out(io::Error),
@@ -111,6 +114,7 @@ impl Error {
                 io::ErrorKind::NotFound | io::ErrorKind::IsADirectory => Exit::Usage,
                 _ => Exit::Environment,
             },
+            Self::Unlockable(error) => of_failure(error.failure.kind),
             Self::Run(error) => of_run(error),
             Self::Store(_) | Self::Out(_) => Exit::Environment,
         }
@@ -120,6 +124,7 @@ impl Error {
         match self {
             Self::Usage { hint, .. } => hint.clone(),
             Self::Lacking(lacking) => Some(lacking.hint.clone()),
+            Self::Unlockable(error) => error.failure.hint.clone(),
             Self::Run(error) => error.hint(),
             Self::Open(
                 OpenError::Plugin { failure, .. }
@@ -141,9 +146,21 @@ impl Error {
                 let drawn = finding::draw(shown, text, findings, output::err_is_coloured());
                 output::say(drawn.trim_end_matches('\n'));
             }
+            Self::Unlockable(error) | Self::Run(RunError::Unlockable(error)) => self.at_its_place(error),
             other => self.say(&other.to_string()),
         }
         self.exit()
+    }
+
+    /// With the line that asks for it, where that may be shown.
+    fn at_its_place(&self, error: &Unlockable) {
+        match error.place.as_ref().filter(|place| place.is_plain()) {
+            Some(place) => {
+                let drawn = finding::draw_failure(place, &error.failure, output::err_is_coloured());
+                output::say(drawn.trim_end_matches('\n'));
+            }
+            None => self.say(&error.to_string()),
+        }
     }
 
     fn say(&self, text: &str) {
@@ -162,6 +179,7 @@ fn of_run(error: &RunError) -> Exit {
     match error {
         RunError::Resume(_) | RunError::UnknownStep { .. } | RunError::Unknown { .. } => Exit::Usage,
         RunError::Prepare(failure) => of_failure(failure.kind),
+        RunError::Unlockable(error) => of_failure(error.failure.kind),
         RunError::Drift(_) => Exit::Drift,
         RunError::Lock(error) => of_lock(error),
         RunError::Store(_) => Exit::Environment,
@@ -183,6 +201,7 @@ impl From<LockingError> for Error {
             LockingError::Lock(error) => Self::Lock(error),
             LockingError::Lacking(lacking) => Self::Lacking(lacking),
             LockingError::Failed(failure) => Self::Failed(failure),
+            LockingError::Unlockable(error) => Self::Unlockable(error),
         }
     }
 }

@@ -13,6 +13,8 @@ mod offline;
 #[path = "../support/mod.rs"]
 mod support;
 mod tamper;
+mod tidy;
+mod variants;
 
 use bench::{Bench, here, other};
 
@@ -112,8 +114,11 @@ fn another_platform_adds_its_files_and_changes_no_key() {
     // One that has no wheel is told, with its line, and nothing is written.
     let lock = bench.lock();
     let said = bench.flowrun(&["lock", "--platform", "macos-aarch64"]).fails(2);
-    let said =
-        said.says("p.yaml:5:50: `n` has no wheel for macos-aarch64").says("manylinux_2_17_").says("`no_binary: [n]`");
+    let said = said
+        .says("error: `n` has no wheel for macos-aarch64")
+        .says("--> p.yaml:5:50")
+        .says("manylinux_2_17_")
+        .says("`no_binary: [n]`");
     assert!(said.stdout.is_empty() && bench.lock() == lock);
     bench.pipeline(&format!("{}platforms: [{}]\n", ONE.replace("[a]", "[a, n]"), here()));
     bench.flowrun(&["lock"]).ok().says(&format!("no longer for {}", other()));
@@ -125,8 +130,12 @@ fn a_package_without_a_wheel_is_told_with_who_needs_it_and_built_only_when_asked
     bench.package("top-1.0-py3-none-any.whl", &["middle"]);
     bench.package("middle-1.0-py3-none-any.whl", &["built"]);
     bench.package("built-2.0.tar.gz", &[]);
-    let said =
-        bench.flowrun(&["lock"]).fails(2).says("p.yaml:5:47: `built` has no wheel at all").says("only its source");
+    let said = bench
+        .flowrun(&["lock"])
+        .fails(2)
+        .says("error: `built` has no wheel at all")
+        .says("--> p.yaml:5:47")
+        .says("only its source");
     said.says("built is needed by middle, needed by `top`").says("`no_binary: [built]`");
     assert_eq!(bench.lock(), "");
     let text = bench.bed.read("p.yaml").replace("requirements: [top] }", "requirements: [top], no_binary: [built] }");
@@ -253,6 +262,11 @@ fn requirements_may_lie_in_a_file_of_pythons_own_tools() {
     assert_eq!(bench.run(&["--locked"]).0, ["say"]);
     bench.pipeline(&ONE.replace("[a]", "requirements.txt"));
     assert_eq!(bench.run(&["--locked"]).1, ["say"], "where they are written is in no key");
+    bench.bed.write("requirements.txt", "# what it says\na==1.0\ngone>=3  # not there\n");
+    for command in ["lock", "run"] {
+        let said = bench.flowrun(&[command]).fails(2).says("--> requirements.txt:3:1");
+        said.says("3 | gone>=3  # not there\n  | ^^^^^^^ asked for here");
+    }
     bench.bed.write("requirements.txt", "a==1.0\nb\n");
     bench.flowrun(&["run", "--locked"]).fails(5).says("step `say` asks for `b`, which is not locked");
     bench.bed.write("pyproject.toml", "[project]\nname = 'x'\ndependencies = ['a==1.0']\n");
@@ -266,6 +280,38 @@ fn requirements_may_lie_in_a_file_of_pythons_own_tools() {
         "{}",
         bench.lock()
     );
+}
+
+#[test]
+fn a_uv_project_is_locked_in_its_own_versions() {
+    let bench = Bench::new(&ONE.replace("[a]", "uv.lock"));
+    for file in ["a-1.0-py3-none-any.whl", "a-1.1-py3-none-any.whl", "b-1.0-py3-none-any.whl", "b-2.0-py3-none-any.whl"]
+    {
+        bench.package(file, if file.starts_with('a') { &["b"] } else { &[] });
+    }
+    let of_index = |name: &str, version: &str, rest: &str| {
+        format!(
+            "[[package]]\nname = '{name}'\nversion = '{version}'\nsource = {{ registry = 'https://index.test' }}\n{rest}\n"
+        )
+    };
+    let old = "{ name = 'b', version = '1.0', marker = \"python_full_version >= '3.4'\" }";
+    let new = "{ name = 'b', version = '2.0', marker = \"python_full_version < '3.4'\" }, { name = 'w', marker = \"sys_platform == 'win32'\" }";
+    let project = "version = 1\nrevision = 3\n[[package]]\nname = 'p'\nversion = '0'\nsource = { editable = '.' }\ndependencies = [{ name = 'a' }]\n";
+    let lock = of_index("a", "1.0", &format!("dependencies = [{old}, {new}]"))
+        + &of_index("b", "1.0", "")
+        + &of_index("b", "2.0", "")
+        + &of_index("w", "1.0", "");
+    bench.bed.write("uv.lock", &format!("{project}{lock}"));
+    bench.flowrun(&["lock"]).ok().says("with 2 packages");
+    bench.line("a-1.0-py3-none-any.whl");
+    bench.line("b-1.0-py3-none-any.whl");
+    assert_eq!(bench.run(&["--locked"]).0, ["say"]);
+    let git = "[[package]]\nname = 'b'\nversion = '3'\nsource = { git = 'https://ann:s3cret@host/b' }\n";
+    bench.bed.write("uv.lock", &format!("{project}{}{git}", of_index("a", "1.0", "dependencies = [{ name = 'b' }]")));
+    let said = bench.flowrun(&["run", "--locked"]).fails(2).says("`requirements: uv.lock` has `b`, which is from git");
+    assert!(said.says("`uv export`").stderr.contains("p.yaml:5") && !bench.lock().contains("s3cret"));
+    std::fs::File::create(bench.bed.path("uv.lock")).and_then(|file| file.set_len(9 << 20)).expect("sparse");
+    bench.flowrun(&["lock"]).fails(2).says("it is larger than a list of packages may be");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Findings about a file, drawn with the line and a caret as compilers do.
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
-use flowrun_core::lang::finding::Finding;
+use flowrun_core::lang::finding::{Finding, Span};
+use flowrun_core::outcome::Failure;
+use flowrun_engine::locking::Place;
 
 use super::amount::count;
 
@@ -19,10 +21,22 @@ pub(crate) fn draw(shown: &str, text: &str, findings: &[Finding], colour: bool) 
     drawn
 }
 
+/// What could not be locked, under the line that asks for it.
+pub(crate) fn draw_failure(place: &Place, failure: &Failure, colour: bool) -> String {
+    let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+    let title = Level::ERROR.primary_title(annotate_snippets::normalize_untrusted_str(&failure.message));
+    let mark = AnnotationKind::Primary.span(first_line(&place.text, &place.span)).label("asked for here");
+    let mut group = title.element(Snippet::source(&place.text).path(&place.shown).annotation(mark));
+    if let Some(hint) = &failure.hint {
+        group = group.element(Level::HELP.message(annotate_snippets::normalize_untrusted_str(hint)));
+    }
+    renderer.render(&[group])
+}
+
 fn group<'a>(shown: &'a str, text: &'a str, finding: &'a Finding) -> Group<'a> {
     let title = Level::ERROR.primary_title(finding.message.as_str()).id(finding.rule.name());
     let label = (!finding.label.is_empty()).then_some(finding.label.as_str());
-    let mark = AnnotationKind::Primary.span(first_line(text, finding)).label(label);
+    let mark = AnnotationKind::Primary.span(first_line(text, &finding.span)).label(label);
     let mut group = title.element(Snippet::source(text).path(shown).annotation(mark));
     if let Some(hint) = &finding.hint {
         group = group.element(Level::HELP.message(annotate_snippets::normalize_untrusted_str(hint)));
@@ -31,9 +45,9 @@ fn group<'a>(shown: &'a str, text: &'a str, finding: &'a Finding) -> Group<'a> {
 }
 
 /// The finding's bytes up to the end of their first line: a caret under many lines points at nothing.
-fn first_line(text: &str, finding: &Finding) -> std::ops::Range<usize> {
-    let start = text.floor_char_boundary(finding.span.start);
-    let end = text.floor_char_boundary(finding.span.end).max(start);
+fn first_line(text: &str, span: &Span) -> Span {
+    let start = text.floor_char_boundary(span.start);
+    let end = text.floor_char_boundary(span.end).max(start);
     let slice = &text[start..end];
     start..start + slice.split('\n').next().unwrap_or_default().trim_end().len()
 }

@@ -2,9 +2,9 @@
 
 use clap::Args;
 use flowrun_core::lang::units;
-use flowrun_engine::fetch::Cache;
-use flowrun_engine::python;
+use flowrun_engine::fetch::{self, Cache};
 use flowrun_engine::store::GcPolicy;
+use flowrun_engine::{bundle, python};
 
 use crate::error::Error;
 use crate::exit::Exit;
@@ -12,13 +12,13 @@ use crate::output;
 use crate::past::Past;
 use crate::show::amount::{count, size};
 
-/// Remove stored results that are not worth their space, and Python environments that nobody uses any more
+/// Remove stored results that are not worth their space, and Python environments, wheels and unpacked bundles that nobody uses any more
 #[derive(Debug, Args)]
 pub(crate) struct Gc {
     /// Keep the most recently used results that fit into this size: 20GB, 500MB
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     max_size: Option<u64>,
-    /// Remove results and Python environments not used for this long: 30d, 12h
+    /// Remove results, Python environments, wheels and unpacked bundles not used for this long: 30d, 12h
     #[arg(long, value_name = "AGE", value_parser = parse_age)]
     older_than: Option<std::time::Duration>,
     /// Only say what would be removed
@@ -39,22 +39,29 @@ impl Gc {
     pub(crate) fn exec(self) -> Result<Exit, Error> {
         let policy = GcPolicy { max_bytes: self.max_size, older_than: self.older_than, dry_run: self.dry_run };
         let report = Past::here()?.store().gc(policy)?;
-        let environments = self.environments()?;
+        let unused = self.unused()?;
         let verb = if self.dry_run { "would remove" } else { "removed" };
         let gone = [count(report.entries, "result"), count(report.blobs, "file"), count(report.runs, "run record")];
         let gone = gone.join(", ");
         output::text(&format!("{verb} {gone}: {}; {} stay\n", size(report.bytes), size(report.kept_bytes)))?;
-        if environments > 0 {
-            output::text(&format!("{verb} {}\n", count(environments, "Python environment")))?;
+        if !unused.is_empty() {
+            output::text(&format!("{verb} {}\n", unused.join(", ")))?;
         }
         Ok(Exit::Ok)
     }
 
-    /// Environments are everybody's, of all projects, so they go by age alone.
-    fn environments(&self) -> Result<usize, Error> {
-        let Some(age) = self.older_than else { return Ok(0) };
+    /// What the user's cache has is of all projects, so it goes by age alone.
+    fn unused(&self) -> Result<Vec<String>, Error> {
+        let Some(age) = self.older_than else { return Ok(Vec::new()) };
         let cache = Cache::of_user().map_err(Error::failed)?;
-        let removed = super::runtime()?.block_on(python::remove_unused(&cache, age, self.dry_run));
-        removed.map_err(Error::failed)
+        let environments = super::runtime()?.block_on(python::remove_unused(&cache, age, self.dry_run));
+        let removed = [
+            (environments, "Python environment"),
+            (fetch::remove_unused_wheels(&cache, age, self.dry_run), "wheel"),
+            (bundle::remove_unused(&cache, age, self.dry_run), "bundle"),
+        ];
+        let told = removed.into_iter().map(|(number, what)| Ok((number.map_err(Error::failed)?, what)));
+        let told: Vec<(usize, &str)> = told.collect::<Result<_, Error>>()?;
+        Ok(told.into_iter().filter(|(number, _)| *number > 0).map(|(number, what)| count(number, what)).collect())
     }
 }

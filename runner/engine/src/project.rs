@@ -15,7 +15,7 @@ use flowrun_core::outcome::Failure;
 use flowrun_core::plugin::Described;
 use flowrun_core::stored::lock::PluginPin;
 
-use crate::fetch::Cache;
+use crate::fetch::{Cache, Lock};
 use crate::lockfile::{LockError, Lockfile};
 use crate::locking::Upgrade;
 use crate::registry::{self, Ready, SCHEME};
@@ -40,6 +40,8 @@ pub struct Project {
     pub program: Program,
     /// The plugins that its steps take from registries, by what `uses` says. They are in the user's cache.
     pub plugins: BTreeMap<String, PluginPin>,
+    /// What keeps its bundle from being taken away, where it is one's.
+    pub held: Option<Arc<Lock>>,
     /// Files beside it that were read as a part of it: requirements of Python's own tools.
     pub read: Vec<String>,
 }
@@ -150,7 +152,7 @@ impl Project {
         }
         let file = std::fs::canonicalize(&given).map_err(|source| OpenError::Io { path: given.clone(), source })?;
         let root = Self::root_of(&file);
-        let place = Place { file, tree: root.clone(), root, shown: given.display().to_string() };
+        let place = Place { file, tree: root.clone(), root, shown: given.display().to_string(), held: None };
         Self::read(place, profile, pins)
     }
 
@@ -165,12 +167,13 @@ impl Project {
         let opened = Cache::of_user().and_then(|cache| bundle::open(given, &cache));
         let opened = opened.map_err(|failure| OpenError::Bundle { shown: shown.clone(), failure })?;
         let file = opened.root.join(&opened.bundle.pipeline);
-        let place = Place { file, tree: opened.root, root: Self::root_of(&here), shown };
+        let held = Some(Arc::new(opened.held));
+        let place = Place { file, tree: opened.root, root: Self::root_of(&here), shown, held };
         Self::read(place, profile.or(opened.bundle.profile.as_deref()), pins)
     }
 
     fn read(place: Place, profile: Option<&str>, pins: &PluginPins) -> Result<Self, OpenError> {
-        let Place { file, tree, root, shown } = place;
+        let Place { file, tree, root, shown, held } = place;
         let io = |source| OpenError::Io { path: shown.clone().into(), source };
         if std::fs::metadata(&file).map_err(io)?.len() > LARGEST_FILE {
             return Err(io(std::io::Error::other("it is larger than a pipeline file may be (8 MiB)")));
@@ -185,7 +188,7 @@ impl Project {
                 let name = program.pipeline.name.clone().unwrap_or(stem);
                 let plugins = around.registry.into_iter().map(|(uses, ready)| (uses, ready.pin)).collect();
                 let read = around.read.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().collect();
-                Ok(Self { root, tree, file, shown, text, name, program, plugins, read })
+                Ok(Self { root, tree, file, shown, text, name, program, plugins, held, read })
             }
             Err(findings) => Err(OpenError::Findings { shown, text, findings }),
         }
@@ -249,7 +252,15 @@ fn only_pipeline() -> Result<PathBuf, OpenError> {
     match found.as_slice() {
         [only] => Ok(only.clone()),
         [] => Err(OpenError::NotFound {
-            what: "no pipeline file here or in `pipelines/`: name one, or write one with `flowrun init`".into(),
+            what: match only_bundle() {
+                Some(bundle) => {
+                    format!(
+                        "no pipeline file here or in `pipelines/`: `flowrun run {}` runs the bundle that is",
+                        bundle.display()
+                    )
+                }
+                None => "no pipeline file here or in `pipelines/`: name one, or write one with `flowrun init`".into(),
+            },
         }),
         many => {
             let mut names: Vec<String> = many.iter().map(|path| format!("`{}`", path.display())).collect();
@@ -259,6 +270,14 @@ fn only_pipeline() -> Result<PathBuf, OpenError> {
             })
         }
     }
+}
+
+/// A bundle is never run because it happens to lie here, but it may be meant.
+fn only_bundle() -> Option<PathBuf> {
+    let entries = std::fs::read_dir(".").ok()?.flatten().map(|entry| entry.path());
+    let mut bundles = entries.filter(|path| bundle::is_bundle(path));
+    let only = bundles.next().filter(|_| bundles.next().is_none())?;
+    Some(only.strip_prefix(".").map(Path::to_owned).unwrap_or(only))
 }
 
 fn looks_like_pipeline(path: &Path) -> bool {
@@ -272,6 +291,7 @@ struct Place {
     tree: PathBuf,
     root: PathBuf,
     shown: String,
+    held: Option<Arc<Lock>>,
 }
 
 /// The files around a pipeline.

@@ -36,6 +36,8 @@ pub struct Environment<'a> {
     pub platform: &'a str,
     /// Which Python was asked for: `3.11`, or `3.11.7`.
     pub python: &'a str,
+    /// The oldest glibc that it is for, where that is not the usual one.
+    pub glibc: Option<&'a str>,
     /// The exact one that it was locked on, where that is known: `cpython 3.11.7`.
     pub interpreter: Option<&'a str>,
     /// The packages, sorted.
@@ -48,7 +50,8 @@ impl<'a> Environment<'a> {
         let pin = pins.environments.get(pins.step(profile, step)?.environment.as_ref()?)?;
         let interpreter = pin.interpreters.get(platform).map(String::as_str);
         let packages = pin.resolved.get(platform)?;
-        Some(Self { lock, step, platform, python: &pin.wish.python, interpreter, packages })
+        let glibc = pin.wish.glibc.as_deref();
+        Some(Self { lock, step, platform, python: &pin.wish.python, glibc, interpreter, packages })
     }
 
     /// What it is, for the head of a file, where it takes one line.

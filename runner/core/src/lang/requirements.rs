@@ -6,8 +6,11 @@
 //! | `*.txt` | its lines; hashes are left to the lock, other options are an error |
 //! | `pyproject.toml` | `project.dependencies` |
 //! | `pylock.toml`, `pylock.NAME.toml` | every package in its version, with its marker |
+//! | `uv.lock` | every package that the project's own dependencies come to, in its version, with its markers: [`uv_lock`] |
 //!
 //! Knows nothing of what a requirement means.
+
+mod uv_lock;
 
 use serde::Deserialize;
 
@@ -50,7 +53,10 @@ fn expand(owner: &mut Node, world: &dyn World, findings: &mut Vec<Finding>) {
 
 fn read(path: &str, world: &dyn World) -> Result<Vec<String>, (Rule, String)> {
     let parse = parser(path).ok_or_else(|| {
-        (Rule::WrongType, "is neither a list nor a `.txt` file, `pyproject.toml` or `pylock.toml`".to_owned())
+        (
+            Rule::WrongType,
+            "is neither a list nor a `.txt` file, `pyproject.toml`, `pylock.toml` or `uv.lock`".to_owned(),
+        )
     })?;
     match world.exists(path) {
         Some(true) => {}
@@ -69,6 +75,7 @@ fn parser(path: &str) -> Option<Parse> {
     let name = path.rsplit('/').next().unwrap_or(path);
     match name {
         "pyproject.toml" => Some(of_project),
+        "uv.lock" => Some(uv_lock::requirements),
         name if name == "pylock.toml" || name.starts_with("pylock.") && name.ends_with(".toml") => Some(of_pylock),
         name if name.ends_with(".txt") && !name.contains(char::is_whitespace) => Some(of_lines),
         _ => None,
@@ -171,9 +178,15 @@ mod tests {
         let pylock = "lock-version = '1.0'\n[[packages]]\nname = 'a'\nversion = '1'\nmarker = \"sys_platform == 'linux'\"\n[[packages]]\nname = 'b'\nversion = '2'\n";
         assert_eq!(of_pylock(pylock), Ok(vec!["a==1 ; sys_platform == 'linux'".to_owned(), "b==2".to_owned()]));
         assert!(of_pylock("[[packages]]\nname = 'here'\n").is_err());
-        let kinds =
-            ["requirements.txt", "env/requirements-dev.txt", "pyproject.toml", "pylock.toml", "pylock.gpu.toml"];
+        let kinds = [
+            "requirements.txt",
+            "env/requirements-dev.txt",
+            "pyproject.toml",
+            "pylock.toml",
+            "pylock.gpu.toml",
+            "uv.lock",
+        ];
         assert!(kinds.iter().all(|path| parser(path).is_some()));
-        assert!(["uv.lock", "jax==0.10.2", "setup.py", "a b.txt"].iter().all(|path| parser(path).is_none()));
+        assert!(["poetry.lock", "jax==0.10.2", "setup.py", "a b.txt"].iter().all(|path| parser(path).is_none()));
     }
 }

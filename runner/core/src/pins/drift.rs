@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Missing, StepWants, Wants, missing};
+use crate::lang::written::Glibc;
 use crate::stored::lock::{EnvironmentPin, Pins, PluginPin, PythonWish, SourcePin};
 
 /// What keeps a run of these wants on `platform` from being the one that was locked; nothing where it is.
@@ -101,6 +102,10 @@ fn wish_drift(now: &PythonWish, locked: &EnvironmentPin) -> String {
         if !less.is_empty() {
             told.push(format!("{what}{} no more", less.join(", ")));
         }
+    }
+    if now.glibc != locked.glibc {
+        let version = |wish: &PythonWish| wish.glibc.clone().unwrap_or_else(|| Glibc::USUAL.version().to_owned());
+        told.push(format!("glibc {}, and {} is locked", version(now), version(locked)));
     }
     told.join("; ")
 }

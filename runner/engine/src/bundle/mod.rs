@@ -11,6 +11,7 @@
 
 mod gather;
 mod read;
+mod unused;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use crate::locking::{self, LockingError};
 use crate::project::Project;
 
 pub(crate) use read::open;
+pub use unused::remove_unused;
 
 /// How a bundle's file name ends.
 pub const EXTENSION: &str = "flow";
@@ -57,6 +59,8 @@ pub async fn pack(
     let lock = Lockfile::of(&project.file)?;
     let wants = locking::wants_of(project)?;
     locking::holds(&lock, &wants, platforms)?;
+    // Before anything is brought.
+    write::is_writable(output)?;
     let kept = gather::kept(project, &lock.pins, &cache, platforms, tell).await?;
     let files = gather::files(project, &lock, output)?;
     tell("packing".to_owned());

@@ -9,22 +9,25 @@ use flowrun_core::outcome::Failure;
 use flowrun_core::stored::bundle::{BadBundle, Bundle, Entry};
 use zip::{CompressionMethod, ZipArchive};
 
+use super::unused;
 use super::write::{CONTENTS, PROJECT};
-use crate::fetch::{self, Cache, Platform, infrastructure, refused};
+use crate::fetch::{self, Cache, Lock, Platform, infrastructure, refused};
 
-const KIND: &str = "bundles";
+pub(super) const KIND: &str = "bundles";
 /// The most that a table of contents has: a million files.
 const LARGEST_CONTENTS: u64 = 256 << 20;
 
 type Archive = ZipArchive<BufReader<File>>;
 
 /// A bundle in the user's cache.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Opened {
     /// The folder of its project.
     pub(crate) root: PathBuf,
     /// What it holds.
     pub(crate) bundle: Bundle,
+    /// While it is held, nobody takes the bundle away.
+    pub(crate) held: Lock,
 }
 
 /// Opens a bundle.
@@ -42,12 +45,13 @@ pub(crate) fn open(file: &Path, cache: &Cache) -> Result<Opened, Failure> {
     is_for_here(&bundle)?;
     let root = cache.path(&[KIND, &Digest::of(text.as_bytes()).to_string()]);
     is_no_larger(&bundle, file)?;
+    let held = unused::held(cache, &root)?;
     keep(&mut archive, &bundle, cache)?;
     // The folder takes its name when all is there.
     if !root.is_dir() {
         lay(&mut archive, &bundle, cache, &root)?;
     }
-    Ok(Opened { root: fs::canonicalize(&root).map_err(|error| cache.trouble(&error))?, bundle })
+    Ok(Opened { root: fs::canonicalize(&root).map_err(|error| cache.trouble(&error))?, bundle, held })
 }
 
 fn damaged(why: &str) -> Failure {
@@ -126,11 +130,25 @@ fn lay(archive: &mut Archive, bundle: &Bundle, cache: &Cache, root: &Path) -> Re
         }
     }
     cache.folder(KIND)?;
+    // A name for files that a power cut would empty would be a lie.
+    sync(&aside, bundle).map_err(trouble)?;
     match fs::rename(&aside, root) {
         // Another flowrun was faster.
         Err(_) if root.is_dir() => Ok(()),
         renamed => renamed.map_err(trouble),
     }
+}
+
+/// All at once: a thousand pictures one by one take seconds.
+#[cfg(target_os = "linux")]
+fn sync(aside: &Path, _: &Bundle) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(File::open(aside)?)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sync(aside: &Path, bundle: &Bundle) -> io::Result<()> {
+    let files = bundle.project.iter().filter(|(_, entry)| matches!(entry, Entry::File { .. }));
+    files.map(|(path, _)| aside.join(path)).try_for_each(|path| File::open(path)?.sync_all())
 }
 
 /// Copies a member that is what the table of contents says, or fails.

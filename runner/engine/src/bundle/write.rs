@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use flowrun_core::outcome::Failure;
 use flowrun_core::stored::bundle::{Bundle, Entry, Kept};
+use tempfile::NamedTempFile;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
@@ -26,9 +28,8 @@ pub(super) fn write(
     kept: &BTreeMap<Kept, PathBuf>,
 ) -> Result<u64, Failure> {
     let trouble = |error: io::Error| infrastructure(format!("cannot write {}: {error}", output.display()));
-    let folder = output.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    let aside = tempfile::Builder::new().prefix(".flow").tempfile_in(folder).map_err(trouble)?;
-    let mut zip = ZipWriter::new(io::BufWriter::new(aside.as_file()));
+    let aside = Aside::beside(output).map_err(trouble)?;
+    let mut zip = ZipWriter::new(io::BufWriter::new(aside.file()));
     member(&mut zip, CONTENTS, &mut bundle.to_text().as_bytes(), None).map_err(trouble)?;
     for (path, found) in files {
         if let Entry::File { sha256, size, .. } = &found.entry {
@@ -40,16 +41,81 @@ pub(super) fn write(
     }
     let done = zip.finish().map_err(|error| trouble(error.into())).and_then(|mut out| out.flush().map_err(trouble));
     done?;
-    aside.as_file().sync_all().map_err(trouble)?;
-    let size = aside.as_file().metadata().map_err(trouble)?.len();
-    make_readable(aside.path()).map_err(trouble)?;
-    aside.persist(output).map_err(|error| trouble(error.error))?;
+    // A temporary file is its owner's alone; a bundle is for others.
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    aside.file().set_permissions(mode).and_then(|()| aside.file().sync_all()).map_err(trouble)?;
+    let size = aside.file().metadata().map_err(trouble)?.len();
+    aside.persist(output).map_err(trouble)?;
     Ok(size)
 }
 
-/// A temporary file is its owner's alone; a bundle is for others.
-fn make_readable(path: &Path) -> io::Result<()> {
-    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o644))
+/// Whether a bundle could be written there.
+pub(super) fn is_writable(output: &Path) -> Result<(), Failure> {
+    let tried = match output.is_dir() {
+        true => Err(io::ErrorKind::IsADirectory.into()),
+        false => Aside::beside(output).map(drop),
+    };
+    tried.map_err(|error| infrastructure(format!("cannot write {}: {error}", output.display())))
+}
+
+/// An archive that is not whole yet. Where the system has files without a name it is one, of which nothing is left whenever and however packing
+/// is stopped.
+enum Aside {
+    Nameless(File),
+    Hidden(NamedTempFile),
+}
+
+impl Aside {
+    fn beside(output: &Path) -> io::Result<Self> {
+        let folder = folder_of(output);
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::{Mode, OFlags};
+            let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+            if let Ok(file) = rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR) {
+                return Ok(Self::Nameless(file.into()));
+            }
+        }
+        hidden().tempfile_in(folder).map(Self::Hidden)
+    }
+
+    fn file(&self) -> &File {
+        match self {
+            Self::Nameless(file) => file,
+            Self::Hidden(file) => file.as_file(),
+        }
+    }
+
+    /// Gives it its name, whatever had that before.
+    fn persist(self, output: &Path) -> io::Result<()> {
+        match self {
+            Self::Hidden(file) => file.persist(output).map(drop).map_err(|error| error.error),
+            Self::Nameless(file) => match named(&file, output) {
+                // A name that is taken is only given by renaming.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let second = hidden().make_in(folder_of(output), |path| named(&file, path))?;
+                    second.into_temp_path().persist(output).map_err(|error| error.error)
+                }
+                done => done,
+            },
+        }
+    }
+}
+
+fn folder_of(output: &Path) -> &Path {
+    output.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
+}
+
+fn hidden() -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".flow");
+    builder
+}
+
+/// Gives a file without a name one that nothing has: see `open(2)`, `O_TMPFILE`.
+fn named(file: &File, path: &Path) -> io::Result<()> {
+    let held = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(rustix::fs::linkat(rustix::fs::CWD, held, rustix::fs::CWD, path, rustix::fs::AtFlags::SYMLINK_FOLLOW)?)
 }
 
 fn copy(

@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-use super::infrastructure;
+use super::{infrastructure, touch};
 
 /// Between two tries for a lock that another flowrun holds.
 const LOCK_ROUND: Duration = Duration::from_millis(50);
@@ -136,6 +136,16 @@ impl Cache {
         self.locked(name, File::try_lock_shared).await
     }
 
+    /// The same for who must wait here: for no longer than something of that name is taken away.
+    pub(crate) fn share_now(&self, name: &str) -> Result<Lock, Failure> {
+        loop {
+            match self.try_locked(name, File::try_lock_shared)? {
+                Some(lock) => return Ok(lock),
+                None => std::thread::sleep(LOCK_ROUND),
+            }
+        }
+    }
+
     async fn locked(&self, name: &str, lock: fn(&File) -> Result<(), TryLockError>) -> Result<Lock, Failure> {
         loop {
             match self.try_locked(name, lock)? {
@@ -168,6 +178,7 @@ impl Cache {
         let seen = Stamp::of(&path)?;
         let stamp = folder.join("stamp.json");
         if read_json::<Stamp>(&stamp).is_some_and(|known| known == seen) {
+            touch(&stamp);
             return Some(path);
         }
         if sha256_of(&path).is_ok_and(|found| found == sha256) {

@@ -24,6 +24,7 @@ mod redact;
 #[expect(clippy::unwrap_used, reason = "a test may")]
 mod tests;
 mod tools;
+mod unused;
 mod url;
 mod wheel;
 
@@ -31,6 +32,7 @@ pub use cache::{Cache, Lock};
 pub use member::{unzip_member, unzip_members};
 pub use platform::{Arch, Os, Platform};
 pub use tools::{ONNXRUNTIME, UV, onnxruntime, uv};
+pub use unused::remove_unused_wheels;
 pub use url::{Fetched, url};
 pub use wheel::wheel;
 
@@ -39,6 +41,7 @@ pub(crate) use cuda::{onnxruntime_cuda, unavailable};
 pub(crate) use pip::config as pip_config;
 pub(crate) use redact::redact;
 pub(crate) use tools::uv_pin;
+pub(crate) use unused::{is_unused, touch};
 pub(crate) use wheel::{checked_name, kept as kept_wheel, kept_by_hash, wheels};
 
 use flowrun_core::outcome::{Failure, FailureKind};

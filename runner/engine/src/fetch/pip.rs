@@ -52,6 +52,9 @@ pub(super) async fn download_all(
     let made_for = ["--implementation=cp", "--abi=abi3", "--abi=none"].map(str::to_owned).into_iter();
     let made_for: Vec<String> =
         made_for.chain([format!("--python-version={python}"), format!("--abi=cp{tag}")]).collect();
+    // What it was made for is in its name, and may be newer than what is usual.
+    let tags = pins.iter().flat_map(|pin| pin.platforms()).map(|tag| format!("--platform={tag}"));
+    let made_for: Vec<String> = made_for.into_iter().chain(tags).collect();
     let output = ask(&lines, &made_for, platform, &of_uv(&environment()), folder).await?;
     if output.status.success() {
         return Ok(());

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use flowrun_core::lang::written::Glibc;
 use flowrun_core::outcome::Failure;
 use serde::{Deserialize, Serialize};
 
@@ -65,13 +66,12 @@ impl Platform {
         }
     }
 
-    /// What uv calls it.
-    pub(crate) fn uv_name(self) -> &'static str {
-        match (self.os, self.arch) {
-            (Os::Linux, Arch::X86_64) => "x86_64-manylinux_2_28",
-            (Os::Linux, Arch::Aarch64) => "aarch64-manylinux_2_28",
-            (Os::Macos, Arch::X86_64) => "x86_64-apple-darwin",
-            (Os::Macos, Arch::Aarch64) => "aarch64-apple-darwin",
+    /// What uv calls it, with a glibc of that version or the usual one.
+    pub(crate) fn uv_name(self, glibc: Option<&str>) -> String {
+        let glibc = glibc.unwrap_or(Glibc::USUAL.version()).replace('.', "_");
+        match self.os {
+            Os::Linux => format!("{}-manylinux_{glibc}", self.arch),
+            Os::Macos => format!("{}-apple-darwin", self.arch),
         }
     }
 }

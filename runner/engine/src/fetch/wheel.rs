@@ -103,6 +103,12 @@ impl WheelPin {
         format!("{}=={} --hash=sha256:{}", self.name, self.version, self.sha256)
     }
 
+    /// The tags of the platforms that it is for; none where it is for any.
+    pub(super) fn platforms(&self) -> impl Iterator<Item = &str> {
+        let last = self.file.strip_suffix(".whl").and_then(|name| name.rsplit('-').next()).unwrap_or("any");
+        last.split('.').filter(|tag| *tag != "any")
+    }
+
     /// The pin of `name==version` whose file a lock names.
     pub(crate) fn of(name: &str, version: &str, file: &FilePin) -> Result<Self, Failure> {
         let name = checked_name(name)?;

@@ -9,7 +9,7 @@ use flowrun_core::stored::lock::{
     BuiltPin, EnvironmentPin, FilePin, OldEnvironment, PackagePin, Pins, PluginPin, PythonWish,
 };
 
-use super::{Upgrade, placed};
+use super::{Unlockable, Upgrade, placed};
 use crate::fetch::{Cache, Platform, infrastructure, refused};
 use crate::project::Project;
 use crate::python::{self, Question, Source};
@@ -60,7 +60,7 @@ pub(crate) async fn complete(
     next: &mut Pins,
     completion: &Completion<'_>,
     tell: &mut (dyn FnMut(String) + Send),
-) -> Result<(), Failure> {
+) -> Result<(), Box<Unlockable>> {
     forget(next, completion.upgrade, completion.here);
     let (say, mut said) = tokio::sync::mpsc::channel(256);
     // Nobody reads the tools' own words here; what they come to is told.
@@ -73,7 +73,7 @@ pub(crate) async fn complete(
         }
     }
     if done.is_ok() {
-        done = builds(next, completion, &say, tell).await;
+        done = builds(next, completion, &say, tell).await.map_err(Unlockable::from);
     }
     drop(say);
     let _ = listener.await;
@@ -84,7 +84,7 @@ pub(crate) async fn complete(
     }
     // What the first format said has been taken over.
     next.old.clear();
-    done
+    done.map_err(Box::new)
 }
 
 /// What is to be upgraded is missing.
@@ -111,7 +111,7 @@ async fn one(
     lack: &Missing,
     say: &tokio::sync::mpsc::Sender<flowrun_core::outcome::Say>,
     tell: &mut (dyn FnMut(String) + Send),
-) -> Result<(), Failure> {
+) -> Result<(), Unlockable> {
     let parse = |platform: &String| {
         platform.parse::<Platform>().map_err(|()| refused(format!("flowrun does not know the platform `{platform}`")))
     };
@@ -122,7 +122,7 @@ async fn one(
             tell(format!("locking the Python environment `{name}` for {platform}"));
             let question = Question { wish: &environment.wish, platform: parse(platform)?, kept: &kept, deep: true };
             let packages = python::resolve(completion.cache, question, say).await;
-            let packages = packages.map_err(|failure| placed(failure, completion.project))?;
+            let packages = packages.map_err(|unresolved| placed(unresolved, completion.project))?;
             check_old(&completion.old.old, platform, &packages)?;
             environment.resolved.insert(platform.clone(), known(completion, &environment.wish, platform, packages));
             if *platform == completion.here.to_string() {
@@ -147,7 +147,8 @@ async fn one(
             })?;
             if !pins::take_runtime(next, runtime, platform, packages) {
                 return Err(refused(format!("the wheel of {runtime} does not say which libraries of CUDA it needs"))
-                    .hint("take a newer one for `onnx.runtime`: 1.21 is the first that says so"));
+                    .hint("take a newer one for `onnx.runtime`: 1.21 is the first that says so")
+                    .into());
             }
         }
     }
@@ -298,7 +299,7 @@ async fn wheel(
     let (name, version) = wheel_pin(wheel).ok_or_else(broken)?;
     let wish = PythonWish::new(ANY_PYTHON, &[format!("{name}=={version}")], &[]);
     let question = Question { wish: &wish, platform, kept: &BTreeMap::new(), deep: false };
-    let packages = python::resolve(cache, question, say).await?;
+    let packages = python::resolve(cache, question, say).await.map_err(|unresolved| unresolved.failure)?;
     packages.into_iter().next().map(|package| package.file).ok_or_else(broken)
 }
 
@@ -317,7 +318,7 @@ async fn runtime(
     let requirements: Vec<String> = pins::requirement(runtime).into_iter().collect();
     let wish = PythonWish::new(ANY_PYTHON, &requirements, &[]);
     let question = Question { wish: &wish, platform, kept: &kept, deep: true };
-    python::resolve(completion.cache, question, say).await
+    python::resolve(completion.cache, question, say).await.map_err(|unresolved| unresolved.failure)
 }
 
 #[cfg(test)]

@@ -10,14 +10,14 @@
 //! Knows nothing of how a lock is spelled, nor what counts as missing: that is `flowrun_core`'s.
 
 mod complete;
+mod place;
 mod runtime;
 mod wants;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use flowrun_core::lang::finding::{self, Span};
-use flowrun_core::lang::yaml::{self, Node, Value};
+use flowrun_core::lang::finding;
 use flowrun_core::outcome::Failure;
 use flowrun_core::pins::{self, Change, Wants};
 use flowrun_core::stored::lock::Pins;
@@ -28,6 +28,8 @@ use crate::project::{OpenError, PluginPins, Project, REMEDY};
 
 use complete::PYTHON;
 pub(crate) use complete::{Completion, complete, unmoved};
+use place::placed;
+pub use place::{Place, Unlockable};
 pub(crate) use runtime::{is_on_cuda, runtime_of, runtime_wheels};
 pub(crate) use wants::of as wants_of;
 
@@ -99,6 +101,9 @@ pub enum LockingError {
     /// Something cannot be found out, brought, read or written.
     #[error("{}", .0.message)]
     Failed(Failure),
+    /// The same, for what the pipeline asks for.
+    #[error(transparent)]
+    Unlockable(#[from] Box<Unlockable>),
 }
 
 impl From<Failure> for LockingError {
@@ -164,7 +169,7 @@ pub async fn lock(
         upgrade: &options.upgrade,
     };
     let done = complete(&mut next, &completion, tell).await;
-    done.map_err(failed)?;
+    done?;
     let changes = pins::changes(&old, &next);
     lock.pins = next;
     let changed = lock.is_changed();
@@ -265,52 +270,4 @@ fn known_names(upgrade: &Upgrade, old: &Pins, all: &[Wants]) -> Result<(), Failu
             Err(failure.hint(hint.unwrap_or_else(|| "without a name, `--upgrade` looks up everything anew".to_owned())))
         }
     }
-}
-
-/// The failure with the place of the requirement that it is about.
-fn placed(failure: Failure, project: &Project) -> Failure {
-    let written = yaml::read(&project.text).map(|(node, _)| requirements(&node)).unwrap_or_default();
-    let quoted = |(text, _): &&(String, Span)| failure.message.contains(&format!("`{}`", text.trim()));
-    // uv spells requirements in its own way, and packages too.
-    let named = |(text, _): &&(String, Span)| {
-        package_in(text).is_some_and(|name| failure.message.starts_with(&format!("`{name}`")))
-    };
-    let asked = |(text, _): &&(String, Span)| {
-        package_in(text).is_some_and(|name| failure.message.contains(&format!("needed by `{name}")))
-    };
-    let found =
-        written.iter().find(quoted).or_else(|| written.iter().find(asked)).or_else(|| written.iter().find(named));
-    match found {
-        Some((_, span)) => {
-            let before = &project.text[..project.text.floor_char_boundary(span.start)];
-            let (line, start) = (1 + before.matches('\n').count(), before.rfind('\n').map_or(0, |at| at + 1));
-            let column = 1 + before[start..].chars().count();
-            Failure { message: format!("{}:{line}:{column}: {}", project.shown, failure.message), ..failure }
-        }
-        None => failure,
-    }
-}
-
-/// Every requirement that stands anywhere in a pipeline file, and where.
-fn requirements(node: &Node) -> Vec<(String, Span)> {
-    let mut found = Vec::new();
-    for (key, below) in node.entries() {
-        match &below.value {
-            Value::List(items) if key.name == "requirements" => {
-                found.extend(items.iter().filter_map(|item| match &item.value {
-                    Value::Text(text) => Some((text.clone(), item.span.clone())),
-                    _ => None,
-                }))
-            }
-            _ => found.extend(requirements(below)),
-        }
-    }
-    found
-}
-
-/// The package of a requirement, in its normal form.
-fn package_in(requirement: &str) -> Option<String> {
-    let text = requirement.trim();
-    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))).unwrap_or(text.len());
-    checked_name(&text[..end]).ok()
 }

@@ -39,10 +39,11 @@ pub(crate) async fn addresses(cache: &Cache, environment: &export::Environment<'
 fn arguments(environment: &export::Environment<'_>) -> Result<Vec<OsString>, Failure> {
     let unknown = |()| refused(format!("flowrun does not know the platform `{}`", environment.platform));
     let platform: Platform = environment.platform.parse().map_err(unknown)?;
+    let uv_name = platform.uv_name(environment.glibc);
     let args = ["pip", "compile", "-", "--format", "pylock.toml", "--output-file", pylock::NAME, "--no-deps"]
         .into_iter()
         .chain(["--only-binary=:all:", "--no-header", "--no-annotate", "--quiet"])
-        .chain(["--python-platform", platform.uv_name(), "--python-version", environment.python]);
+        .chain(["--python-platform", uv_name.as_str(), "--python-version", environment.python]);
     let built = environment.built().map(|package| format!("--no-binary={}", package.name).into());
     Ok(args.map(OsString::from).chain(built).collect())
 }

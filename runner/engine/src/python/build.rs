@@ -175,7 +175,7 @@ async fn pinned(
 ) -> Result<Vec<ToolPin>, Failure> {
     let wish = PythonWish::new(python, tools, &[]);
     let question = Question { wish: &wish, platform: here, kept: &std::collections::BTreeMap::new(), deep: false };
-    let packages = resolve(cache, question, say).await?;
+    let packages = resolve(cache, question, say).await.map_err(|unresolved| unresolved.failure)?;
     Ok(packages.into_iter().map(|PackagePin { name, version, file, .. }| ToolPin { name, version, file }).collect())
 }
 

@@ -7,8 +7,9 @@ use flowrun_core::outcome::Failure;
 
 use crate::fetch::{checked_name, refused};
 
-/// No requirement is longer; a longer one would be an attack on the parser behind this one.
-const LONGEST: usize = 500;
+/// No requirement is longer: those with all markers of a way through a `uv.lock` have some hundreds. A longer one would be an attack on the
+/// parser behind this one.
+const LONGEST: usize = 4000;
 const COMPARISONS: [&str; 8] = ["===", "==", "~=", "!=", "<=", ">=", "<", ">"];
 const MARKERS: [&str; 16] = [
     "and",

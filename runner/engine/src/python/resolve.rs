@@ -13,7 +13,7 @@ use percent_encoding::percent_decode_str;
 use tokio::sync::mpsc::Sender;
 
 use super::uv::{Said, Uv, failure, is_network};
-use super::{PythonLock, PythonSpec, interpreter, pylock, tags, unfit};
+use super::{PythonLock, PythonSpec, interpreter, pylock, requirement, tags, unfit};
 use crate::fetch::{Cache, Platform, checked_name, infrastructure};
 
 /// What must be known to resolve.
@@ -27,6 +27,20 @@ pub(crate) struct Question<'a> {
     pub(crate) deep: bool,
 }
 
+/// Why something cannot be resolved.
+#[derive(Debug)]
+pub(crate) struct Unresolved {
+    pub(crate) failure: Failure,
+    /// The requirement that is why, as written, where it is one.
+    pub(crate) about: Option<String>,
+}
+
+impl From<Failure> for Unresolved {
+    fn from(failure: Failure) -> Self {
+        Self { failure, about: None }
+    }
+}
+
 /// Locks `spec` for this or another platform, for an environment that nobody reviews.
 pub async fn lock(
     cache: &Cache,
@@ -36,7 +50,7 @@ pub async fn lock(
 ) -> Result<PythonLock, Failure> {
     let wish = PythonWish::new(&spec.version, &spec.requirements, &spec.no_binary);
     let question = Question { wish: &wish, platform, kept: &BTreeMap::new(), deep: true };
-    let packages = resolve(cache, question, say).await?;
+    let packages = resolve(cache, question, say).await.map_err(|unresolved| unresolved.failure)?;
     Ok(PythonLock::of(&wish.python, platform, packages))
 }
 
@@ -45,8 +59,12 @@ pub(crate) async fn resolve(
     cache: &Cache,
     question: Question<'_>,
     say: &Sender<Say>,
-) -> Result<Vec<PackagePin>, Failure> {
+) -> Result<Vec<PackagePin>, Unresolved> {
     let Question { wish, platform, .. } = question;
+    for requirement in &wish.requirements {
+        let about = || Some(requirement.clone());
+        requirement::check(requirement).map_err(|failure| Unresolved { failure, about: about() })?;
+    }
     super::check(wish)?;
     if wish.requirements.is_empty() {
         return Ok(Vec::new());
@@ -60,11 +78,12 @@ pub(crate) async fn resolve(
     }
     let said = ask(&uv, args, question, say).await?;
     if !said.well {
-        let found = unfit::found(&said.stderr, &wish.python, platform, question.deep);
+        let found = unfit::found(&said.stderr, wish, platform, question.deep);
         let what = format!("lock the Python {} environment for {platform}", wish.python);
-        return Err(found.unwrap_or_else(|| failure(&what, &said.stderr)));
+        let failure = found.unwrap_or_else(|| failure(&what, &said.stderr));
+        return Err(Unresolved { failure, about: unfit::about(&said.stderr, &wish.requirements).cloned() });
     }
-    packages(&uv.read(pylock::NAME)?, wish, platform)
+    Ok(packages(&uv.read(pylock::NAME)?, wish, platform)?)
 }
 
 fn arguments(question: Question<'_>) -> Result<Vec<OsString>, Failure> {
@@ -72,7 +91,7 @@ fn arguments(question: Question<'_>) -> Result<Vec<OsString>, Failure> {
     let mut args: Vec<OsString> = ["pip", "compile", "-", "--format", "pylock.toml", "--output-file", pylock::NAME]
         .into_iter()
         .chain(["--only-binary=:all:", "--no-header", "--no-annotate", "--quiet"])
-        .chain(["--python-platform", platform.uv_name(), "--python-version", &wish.python])
+        .chain(["--python-platform", &platform.uv_name(wish.glibc.as_deref()), "--python-version", &wish.python])
         .map(OsString::from)
         .collect();
     for name in &wish.no_binary {

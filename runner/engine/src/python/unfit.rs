@@ -4,9 +4,11 @@
 //! flowrun never builds a package on its own: what comes out would depend on the machine's compiler and libraries, and the lock would not
 //! say so. Who wants that says `no_binary`.
 
+use flowrun_core::lang::written::Glibc;
 use flowrun_core::outcome::Failure;
+use flowrun_core::stored::lock::PythonWish;
 
-use crate::fetch::{Os, Platform, refused};
+use crate::fetch::{Os, Platform, checked_name, refused};
 
 /// What a package lacks.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,13 +32,16 @@ const SIGNS: [(&str, Lack); 6] = [
 ];
 
 /// The failure, where uv's complaint is a missing wheel. What is wanted for its wheel cannot be built instead.
-pub(super) fn found(stderr: &str, python: &str, platform: Platform, may_be_built: bool) -> Option<Failure> {
+pub(super) fn found(stderr: &str, wish: &PythonWish, platform: Platform, may_be_built: bool) -> Option<Failure> {
     let words = stderr.split_whitespace().collect::<Vec<_>>().join(" ");
     let (package, lack) = lacking(&words)?;
     let there = available(&words, package);
     let mut message = match lack {
+        Lack::Platform if platform.os == Os::Linux => {
+            format!("`{package}` has no wheel for {platform} with glibc {}", glibc_of(wish).version())
+        }
         Lack::Platform => format!("`{package}` has no wheel for {platform}"),
-        Lack::Python => format!("`{package}` has no wheel for Python {python} on {platform}"),
+        Lack::Python => format!("`{package}` has no wheel for Python {} on {platform}", wish.python),
         Lack::Wheel => {
             format!("`{package}` has no wheel at all, for {platform} or any other: there is only its source")
         }
@@ -48,9 +53,9 @@ pub(super) fn found(stderr: &str, python: &str, platform: Platform, may_be_built
     if !chain.is_empty() {
         message.push_str(&format!("; {package} is needed by {}", chain.join(", needed by ")));
     }
-    let mut ways = ways_out(lack, there.as_deref().unwrap_or_default(), platform);
+    let mut ways = ways_out(lack, there.as_deref().unwrap_or_default(), platform, glibc_of(wish));
     if may_be_built {
-        ways.push_str(&format!(", or `no_binary: [{package}]` builds it from its source, where its build tools are"));
+        ways.push_str(&format!(", or `no_binary: [{package}]` builds its wheel from its source, once, and pins it"));
     }
     Some(refused(message).hint(ways))
 }
@@ -117,22 +122,53 @@ fn chain(words: &str, package: &str) -> Vec<String> {
     chain
 }
 
-/// The requirement of the pipeline that names a package, as uv repeats it.
-pub(super) fn asked<'a>(words: &'a str, package: &str) -> Option<&'a str> {
-    let asked = words.match_indices("you require ").map(|(at, sign)| &words[at + sign.len()..]);
-    let mut asked = asked.filter_map(|rest| rest.split(' ').next()).map(|word| word.trim_end_matches([',', '.', ';']));
-    asked.find(|word| name(word) == Some(package))
+/// The requirement, as written, that uv's complaint comes down to.
+pub(super) fn about<'a>(stderr: &str, requirements: &'a [String]) -> Option<&'a String> {
+    let words = stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    let plain = |text: &str| checked_name(name(text.trim_matches('`'))?).ok();
+    let written = |text: &str| {
+        let package = plain(text)?;
+        requirements.iter().find(|requirement| plain(requirement).as_ref() == Some(&package))
+    };
+    let missing = lacking(&words).and_then(|(package, _)| {
+        let by = chain(&words, package);
+        by.last().and_then(|last| written(last)).or_else(|| written(package))
+    });
+    missing.or_else(|| required(&words).find_map(written))
 }
 
-fn ways_out(lack: Lack, there: &[String], platform: Platform) -> String {
-    let newer = |tag: &String| {
-        let glibc = tag.strip_prefix("manylinux_2_").and_then(|rest| rest.split('_').next()?.parse::<u32>().ok());
-        glibc.is_some_and(|glibc| glibc > 28) && tag.ends_with(&platform.arch.to_string())
+/// The requirement of the pipeline that names a package, as uv repeats it.
+fn asked<'a>(words: &'a str, package: &str) -> Option<&'a str> {
+    required(words).find(|word| name(word) == Some(package))
+}
+
+/// The requirements that uv repeats.
+fn required(words: &str) -> impl Iterator<Item = &str> {
+    let asked = words.match_indices("you require ").map(|(at, sign)| &words[at + sign.len()..]);
+    asked.filter_map(|rest| rest.split(' ').next()).map(|word| word.trim_end_matches([',', '.', ';']))
+}
+
+fn glibc_of(wish: &PythonWish) -> Glibc {
+    wish.glibc.as_deref().and_then(Glibc::of).unwrap_or(Glibc::USUAL)
+}
+
+fn ways_out(lack: Lack, there: &[String], platform: Platform, glibc: Glibc) -> String {
+    let minor = |glibc: &Glibc| glibc.version().trim_start_matches("2.").parse::<u32>().unwrap_or(0);
+    let made_for = |tag: &String| {
+        let (its, arch) = tag.strip_prefix("manylinux_2_")?.split_once('_')?;
+        its.parse::<u32>().ok().filter(|its| arch == platform.arch.to_string() && *its > minor(&glibc))
     };
+    let oldest = there.iter().filter_map(made_for).min();
+    let newer = oldest.and_then(|oldest| Glibc::ALL.into_iter().find(|glibc| minor(glibc) >= oldest));
     match lack {
-        Lack::Platform if platform.os == Os::Linux && there.iter().any(newer) => {
-            "Linux is locked for glibc 2.28, so that it runs on most machines: take a version with such a wheel"
-                .to_owned()
+        Lack::Platform
+            if let Some(newer) = newer
+                && platform.os == Os::Linux =>
+        {
+            format!(
+                "take a version with such a wheel, or set `glibc: \"{}\"` where no machine has an older one",
+                newer.version()
+            )
         }
         Lack::Platform => format!("take a version that has one for {platform}, leave {platform} out of `platforms`"),
         Lack::Python => "take a version that has one for this Python, or a Python that it has one for".to_owned(),
@@ -145,7 +181,8 @@ mod tests {
     use super::*;
 
     fn told(stderr: &str, python: &str, platform: &str) -> (String, String) {
-        let failure = found(stderr, python, platform.parse().expect("a platform"), true).expect("a missing wheel");
+        let failure = found(stderr, &PythonWish::new(python, &[], &[]), platform.parse().expect("a platform"), true)
+            .expect("a missing wheel");
         (failure.message, failure.hint.unwrap_or_default())
     }
 
@@ -165,6 +202,11 @@ hint: Wheels are required for `promise` because building from source is disabled
              promise is needed by tensorflow-datasets, needed by `keras-cv==0.9.0`"
         );
         assert!(hint.contains("`no_binary: [promise]`"), "{hint}");
+        let written = ["six", "Keras_CV == 0.9.0"].map(str::to_owned);
+        assert_eq!(about(promise, &written), Some(&written[1]));
+        let none = "Because there is no version of six>=99 and you require six>=99, we can conclude that they are unsatisfiable.";
+        assert_eq!(about(none, &written), Some(&written[0]));
+        assert_eq!(about("error: Request failed after 3 retries", &written), None);
 
         let torch = "error: No solution found when resolving dependencies
   cause: Because torch==2.3.0 has no wheels with a matching platform tag (e.g., `macosx_13_0_x86_64`) and you require torch==2.3.0, we \
@@ -178,7 +220,7 @@ hint: Wheels are available for `torch` (v2.3.0) on the following platforms: `man
         );
         assert!(hint.contains("leave macos-x86_64 out"), "{hint}");
         let newer = torch.replace("manylinux1_x86_64", "manylinux_2_34_x86_64");
-        assert!(told(&newer, "3.12", "linux-x86_64").1.contains("glibc 2.28"));
+        assert!(told(&newer, "3.12", "linux-x86_64").1.contains("or set `glibc: \"2.34\"`"));
 
         let python = "cause: Because onnxruntime==1.23.2 has no wheels with a matching Python ABI tag (e.g., `cp314`) and you require \
                       onnxruntime==1.23.2, we can conclude\n\nhint: You require CPython 3.14 (`cp314`), but we only found wheels for \
@@ -191,7 +233,7 @@ hint: Wheels are available for `torch` (v2.3.0) on the following platforms: `man
         assert!(
             found(
                 "error: No solution found: Because a==1 depends on b",
-                "3.11",
+                &PythonWish::new("3.11", &[], &[]),
                 "linux-x86_64".parse().expect("one"),
                 true
             )

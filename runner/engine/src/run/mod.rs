@@ -46,6 +46,7 @@ pub use stop::Stop;
 pub use verify::{OutputDiffers, Place, Told, Verdict, Verification, Verified, verify};
 
 use crate::lockfile::LockError;
+use crate::locking::Unlockable;
 use crate::process;
 use crate::project::{Project, REMEDY};
 use crate::store::{RunRecord, Store, StoreError};
@@ -112,6 +113,9 @@ pub enum RunError {
     /// Something that must be pinned could not be found out.
     #[error("{}", .0.message)]
     Prepare(Failure),
+    /// The same, for what the pipeline asks for.
+    #[error(transparent)]
+    Unlockable(#[from] Box<Unlockable>),
     /// The lock does not hold what the pipeline asks for, and nothing else may be used.
     #[error("{}", .0.join("\n"))]
     Drift(Vec<String>),
@@ -142,6 +146,7 @@ impl RunError {
         match self {
             Self::Store(error) => error.hint().map(str::to_owned),
             Self::Prepare(failure) => failure.hint.clone(),
+            Self::Unlockable(unlockable) => unlockable.failure.hint.clone(),
             Self::Lock(error) => error.hint().map(str::to_owned),
             Self::Drift(_) => Some(REMEDY.to_owned()),
             Self::UnknownStep { hint, .. } => hint.clone(),

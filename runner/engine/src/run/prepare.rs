@@ -83,7 +83,7 @@ async fn complete(
     let mut next = pins::carry(&old, wants, &platforms, false);
     let completion = Completion { cache, project, here, old: &old, all: wants, platforms: &only, upgrade: &upgrade };
     let done = locking::complete(&mut next, &completion, tell).await;
-    done.map_err(RunError::Prepare)?;
+    done?;
     lock.pins = next;
     // A bundle stays what it was packed as.
     if !written || project.is_bundle() {

@@ -34,7 +34,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::lang::written::Python;
+use crate::lang::written::{Glibc, Python};
 
 pub use read::{is_file_name, is_name, is_sha256, is_version, schema};
 pub(crate) use write::string as toml_string;
@@ -100,6 +100,8 @@ pub struct PythonWish {
     pub requirements: Vec<String>,
     /// The packages that may be built from source.
     pub no_binary: Vec<String>,
+    /// The oldest glibc that its wheels must run on, where that is not the usual one: `2.17`.
+    pub glibc: Option<String>,
 }
 
 impl PythonWish {
@@ -109,13 +111,19 @@ impl PythonWish {
             let all: BTreeSet<String> = written.iter().map(|text| text.trim().to_owned()).collect();
             all.into_iter().collect()
         };
-        Self { python: python.to_owned(), requirements: one_form(requirements), no_binary: one_form(no_binary) }
+        Self {
+            python: python.to_owned(),
+            requirements: one_form(requirements),
+            no_binary: one_form(no_binary),
+            glibc: None,
+        }
     }
 }
 
 impl From<&Python> for PythonWish {
     fn from(python: &Python) -> Self {
-        Self::new(&python.version, &python.requirements, &python.no_binary)
+        let glibc = python.glibc.filter(|glibc| *glibc != Glibc::USUAL).map(|glibc| glibc.version().to_owned());
+        Self { glibc, ..Self::new(&python.version, &python.requirements, &python.no_binary) }
     }
 }
 

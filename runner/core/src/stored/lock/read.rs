@@ -14,6 +14,7 @@ use super::{
     ToolPin,
 };
 use crate::artifact::is_component;
+use crate::lang::written::Glibc;
 use crate::plugin::Capability;
 
 /// What a pipeline uses, exactly: written by `flowrun lock` and by `flowrun run`, to be reviewed and committed, not edited.
@@ -100,6 +101,8 @@ struct Environment {
     /// The packages that may be built from source.
     #[serde(default)]
     no_binary: Vec<String>,
+    /// The oldest glibc that its wheels must run on, where that is not 2.28.
+    glibc: Option<GlibcVersion>,
     /// The platforms it is resolved for, where those are not all of the lock's.
     platforms: Option<BTreeSet<Word>>,
     /// Its packages.
@@ -203,6 +206,8 @@ checked! {
     Word is_platform "a platform such as `linux-x86_64`",
     /// 64 small hexadecimal digits.
     Sha256 is_sha256 "a sha256: 64 of `0` to `9` and `a` to `f`",
+    /// A version of glibc.
+    GlibcVersion is_glibc "a version of glibc that wheels are made for",
     /// A package's name.
     Name is_name "a package's name in its normal form",
     /// An exact version.
@@ -225,6 +230,10 @@ pub fn is_sha256(text: &str) -> bool {
 pub fn is_name(text: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     (1..=100).contains(&text.len()) && text.chars().all(inner) && !text.starts_with('-') && !text.ends_with('-')
+}
+
+fn is_glibc(text: &str) -> bool {
+    Glibc::of(text).is_some()
 }
 
 /// Whether a text can be an exact version.
@@ -361,7 +370,8 @@ fn environment(name: &str, written: Environment, all: &BTreeSet<String>) -> Resu
         }
     }
     resolved.values_mut().for_each(|packages| packages.sort());
-    let wish = PythonWish::new(&written.python, &written.requirements, &written.no_binary);
+    let glibc = written.glibc.map(|glibc| glibc.0);
+    let wish = PythonWish { glibc, ..PythonWish::new(&written.python, &written.requirements, &written.no_binary) };
     Ok(EnvironmentPin { wish, interpreters: written.interpreters, resolved })
 }
 

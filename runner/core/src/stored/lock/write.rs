@@ -71,6 +71,9 @@ fn environment(out: &mut String, name: &str, environment: &EnvironmentPin, all: 
     }
     lines(out, "requirements", &environment.wish.requirements);
     lines(out, "no-binary", &environment.wish.no_binary);
+    if let Some(glibc) = &environment.wish.glibc {
+        out.push_str(&format!("glibc = {}\n", string(glibc)));
+    }
     let platforms: BTreeSet<String> = environment.resolved.keys().cloned().collect();
     if platforms != *all {
         out.push_str(&format!("platforms = {}\n", list(&platforms)));

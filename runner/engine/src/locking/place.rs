@@ -1,0 +1,148 @@
+//! Where the requirement stands that could not be locked: in the pipeline, or in the file that holds its requirements.
+//!
+//! Which requirement that is, whoever resolves says; how it is shown, the command line.
+
+use std::fmt;
+use std::path::Path;
+
+use flowrun_core::lang::finding::Span;
+use flowrun_core::lang::yaml::{self, Node, Value};
+use flowrun_core::outcome::Failure;
+
+use crate::fetch::{checked_name, redact};
+use crate::project::Project;
+use crate::python::Unresolved;
+
+/// What cannot be locked, and where it was asked for, where one requirement is why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}{}", place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default(), failure.message)]
+pub struct Unlockable {
+    /// What is wrong.
+    pub failure: Failure,
+    /// Where.
+    pub place: Option<Place>,
+}
+
+/// A place in a file. Shown as `p.yaml:4:7`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file as a person reads it.
+    pub shown: String,
+    /// Its text.
+    pub text: String,
+    /// The bytes it is about.
+    pub span: Span,
+}
+
+impl From<Failure> for Unlockable {
+    fn from(failure: Failure) -> Self {
+        Self { failure, place: None }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let before = &self.text[..self.text.floor_char_boundary(self.span.start)];
+        let start = before.rfind('\n').map_or(0, |at| at + 1);
+        write!(f, "{}:{}:{}", self.shown, 1 + before.matches('\n').count(), 1 + before[start..].chars().count())
+    }
+}
+
+impl Place {
+    /// Whether its line may be shown: it may hold a password.
+    pub fn is_plain(&self) -> bool {
+        let start = self.text[..self.text.floor_char_boundary(self.span.start)].rfind('\n').map_or(0, |at| at + 1);
+        let line = self.text[start..].lines().next().unwrap_or_default();
+        redact(line) == line
+    }
+}
+
+/// The failure with the place of the requirement that it is about.
+pub(super) fn placed(unresolved: Unresolved, project: &Project) -> Unlockable {
+    let Unresolved { failure, about } = unresolved;
+    Unlockable { failure, place: about.and_then(|requirement| place(&requirement, project)) }
+}
+
+fn place(requirement: &str, project: &Project) -> Option<Place> {
+    let (node, _) = yaml::read(&project.text).ok()?;
+    let mut written = Vec::new();
+    requirements(&node, &mut written);
+    let here = |span: Span| Place { shown: project.shown.clone(), text: project.text.clone(), span };
+    if let Some((_, span)) = written.iter().find(|(text, _)| text.trim() == requirement) {
+        return Some(here(span.clone()));
+    }
+    written.iter().find_map(|(file, _)| {
+        let text = std::fs::read_to_string(project.path(file)).ok()?;
+        let span = within(&text, requirement)?;
+        let shown = Path::new(&project.shown).with_file_name(file).display().to_string();
+        Some(Place { shown, text, span })
+    })
+}
+
+/// Every requirement that stands anywhere in a pipeline file, or the file that has them instead, and where.
+fn requirements(node: &Node, found: &mut Vec<(String, Span)>) {
+    let text = |node: &Node| match &node.value {
+        Value::Text(text) => Some((text.clone(), node.span.clone())),
+        _ => None,
+    };
+    for (key, below) in node.entries() {
+        match &below.value {
+            Value::List(items) if key.name == "requirements" => found.extend(items.iter().filter_map(text)),
+            Value::Text(_) if key.name == "requirements" => found.extend(text(below)),
+            _ => requirements(below, found),
+        }
+    }
+}
+
+/// Where a file of Python's own tools has a requirement: at the start of a line, quoted, or as the table of the package.
+fn within(text: &str, requirement: &str) -> Option<Span> {
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let at = start + line.len() - line.trim_start().len();
+        let rest = text[at..].strip_prefix(requirement);
+        if rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || "-_.".contains(c))) {
+            return Some(at..at + requirement.len());
+        }
+        start += line.len();
+    }
+    let quoted = ['"', '\''].iter().find_map(|quote| text.find(&format!("{quote}{requirement}{quote}")));
+    if let Some(at) = quoted {
+        return Some(at + 1..at + 1 + requirement.len());
+    }
+    let table = format!("name = \"{}\"", package(requirement)?);
+    text.find(&table).map(|at| at..at + table.len())
+}
+
+/// The package of a requirement, in its normal form.
+fn package(requirement: &str) -> Option<String> {
+    let end = requirement.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')));
+    checked_name(&requirement[..end.unwrap_or(requirement.len())]).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_requirement_is_found_in_each_kind_of_file() {
+        let found =
+            |text: &str, requirement: &str| within(text, requirement).map(|span| (span.start, text[span].to_owned()));
+        let lines = "# a==1\naa==1\n  a==1 --hash=x\n";
+        assert_eq!(found(lines, "a==1"), Some((16, "a==1".to_owned())));
+        assert_eq!(found("a==1.5\n", "a==1"), None, "another version");
+        assert_eq!(found("dependencies = ['b', \"a==1\"]", "a==1"), Some((22, "a==1".to_owned())));
+        assert_eq!(
+            found("[[package]]\nname = \"a-b\"\n", "A_b==1 ; os_name == 'x'"),
+            Some((12, "name = \"a-b\"".to_owned()))
+        );
+        assert_eq!(found("é\n[[package]]\n", "-r x"), None);
+    }
+
+    #[test]
+    fn a_line_with_a_password_is_not_shown() {
+        let of = |text: &str| Place { shown: "p.yaml".into(), text: text.into(), span: 6..7 };
+        assert!(of("a: 1\nb: six\n").is_plain());
+        assert!(!of("a: 1\nb: six @ https://ann:s3cret@host/six.whl\n").is_plain());
+        assert_eq!(of("a: 1\nb: six").to_string(), "p.yaml:2:2");
+    }
+}
