@@ -1,0 +1,135 @@
+//! Graphs of small shell steps, beside make, ninja and doit.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::Setting;
+use crate::dag::{Dag, edit, touch};
+use crate::measure::{Cost, median, run};
+use crate::peers::Tool;
+use crate::table::{Goal, Line};
+
+/// A file that was changed less than two seconds ago is read again whatever its times say, so projects rest before they are measured.
+pub(crate) const REST: Duration = Duration::from_millis(2100);
+
+/// Costs a tool, a round.
+type Costs = Vec<(&'static str, Vec<Cost>)>;
+
+/// Measures tools in turns, each round beginning with another one; `place` makes ready and says where.
+fn turns(tools: &[Tool], rounds: usize, place: impl Fn(&Tool, usize) -> PathBuf) -> Costs {
+    let mut costs: Costs = tools.iter().map(|tool| (tool.name, Vec::new())).collect();
+    for round in 0..rounds {
+        for at in (0..tools.len()).map(|at| (at + round) % tools.len()).filter(|at| tools[*at].is_there()) {
+            let folder = place(&tools[at], round);
+            costs[at].1.push(run(&mut tools[at].command(&folder)));
+        }
+    }
+    costs
+}
+
+/// A project a tool that is up to date, has rested and was looked at twice.
+fn up_to_date(setting: &Setting, tools: &[Tool], dag: &Dag, name: &str) -> PathBuf {
+    let folder = setting.folder.join(name);
+    let present = || tools.iter().filter(|tool| tool.is_there()).map(|tool| (tool, folder.join(tool.name)));
+    for (tool, folder) in present() {
+        dag.write(&folder);
+        run(&mut tool.command(&folder));
+    }
+    std::thread::sleep(REST);
+    for (tool, folder) in present().chain(present()) {
+        run(&mut tool.command(&folder));
+    }
+    folder
+}
+
+/// Processors and time on the clock, with goals by the ratio to `base`: the median of each round's.
+fn told(what: &str, costs: &Costs, base: &str, cpu: Option<f64>, wall: Option<f64>) -> Vec<Line> {
+    let line = |of: fn(&Cost) -> f64, unit, most: Option<f64>| {
+        let each = |name: &str| {
+            costs.iter().find(|(known, costs)| *known == name && !costs.is_empty()).map(|(_, costs)| costs)
+        };
+        let own = each("flowrun").expect("flowrun is there");
+        let ratio = each(base).map(|base| median(own.iter().zip(base).map(|(own, base)| of(own) / of(base))));
+        let begun = Line::new(what, median(own.iter().map(of)) * 1e3, unit);
+        let others = costs.iter().filter(|(name, _)| *name != "flowrun");
+        others
+            .fold(begun, |line, (name, _)| line.beside(name, each(name).map(|all| median(all.iter().map(of)) * 1e3)))
+            .ratio(ratio)
+            .goal(most.map(Goal::AtMost))
+    };
+    vec![line(|cost| cost.cpu, "CPU ms", cpu), line(|cost| cost.wall, "wall ms", wall)]
+}
+
+/// Nothing to do, 1 -> 500 -> 1.
+pub(crate) fn no_op(setting: &Setting) -> Vec<Line> {
+    let wide = setting.sizes.wide;
+    let folder = up_to_date(setting, &setting.tools, &Dag::wide(wide), "no-op");
+    let costs = turns(&setting.tools, setting.rounds * 3, |tool, _| folder.join(tool.name));
+    told(&format!("no-op, 1 -> {wide} -> 1"), &costs, "ninja", Some(1.5), None)
+}
+
+/// Nothing to do, 5,000 steps that know nothing of each other.
+pub(crate) fn flat(setting: &Setting) -> Vec<Line> {
+    let flat = setting.sizes.flat;
+    let folder = up_to_date(setting, &setting.tools, &Dag::flat(flat), "flat");
+    let costs = turns(&setting.tools, setting.rounds, |tool, _| folder.join(tool.name));
+    told(&format!("no-op, {flat} independent steps"), &costs, "ninja", Some(1.5), None)
+}
+
+/// Every input has a new time and the content that it had. Measured by flowrun's own no-op: others run all again.
+pub(crate) fn touched(setting: &Setting) -> Vec<Line> {
+    let wide = setting.sizes.wide;
+    let mut tools = setting.tools.clone();
+    tools.push(tools[0].named("own no-op"));
+    let folder = up_to_date(setting, &tools, &Dag::wide(wide), "touched");
+    let costs = turns(&tools, setting.rounds, |tool, _| {
+        let folder = folder.join(tool.name);
+        (0..=wide).filter(|_| tool.name != "own no-op").for_each(|source| touch(&folder, source));
+        folder
+    });
+    told(&format!("{wide} inputs touched"), &costs, "own no-op", Some(2.0), None)
+}
+
+/// One input of 500 has a new content: its step and the last run.
+pub(crate) fn edited(setting: &Setting) -> Vec<Line> {
+    let wide = setting.sizes.wide;
+    let folder = up_to_date(setting, &setting.tools, &Dag::wide(wide), "edited");
+    let costs = turns(&setting.tools, setting.rounds * 2, |tool, round| {
+        let folder = folder.join(tool.name);
+        edit(&folder, 1 + round % wide, 1 + round);
+        folder
+    });
+    told(&format!("1 of {wide} inputs edited"), &costs, "ninja", Some(1.5), None)
+}
+
+/// Everything has to run, in a project of its own each time: nothing is removed before the end, since that makes later files slow.
+fn all_runs(setting: &Setting, name: &str, dag: &Dag) -> Costs {
+    let place = |tool: &Tool, round: usize| -> PathBuf {
+        let folder = setting.folder.join(format!("{name}-{}-{round}", tool.name));
+        dag.write(&folder);
+        folder
+    };
+    let costs = turns(&setting.tools, setting.rounds, place);
+    (0..setting.rounds).for_each(|round| assert_all_ran(&setting.folder.join(format!("{name}-flowrun-{round}"))));
+    costs
+}
+
+/// What flowrun says of a first run names no step as cached.
+fn assert_all_ran(folder: &Path) {
+    let said = std::fs::read_to_string(folder.join("said")).expect("what flowrun said");
+    assert!(!said.contains(" 0 ran"), "nothing ran: {said}");
+}
+
+/// The first run, 1 -> 500 -> 1.
+pub(crate) fn first(setting: &Setting) -> Vec<Line> {
+    let wide = setting.sizes.wide;
+    let costs = all_runs(setting, "first", &Dag::wide(wide));
+    told(&format!("first run, 1 -> {wide} -> 1"), &costs, "ninja", Some(1.3), Some(1.2))
+}
+
+/// The first run of steps that wait for each other.
+pub(crate) fn chain(setting: &Setting) -> Vec<Line> {
+    let chain = setting.sizes.chain;
+    let costs = all_runs(setting, "chain", &Dag::chain(chain));
+    told(&format!("first run, chain of {chain}"), &costs, "ninja", Some(1.3), None)
+}
