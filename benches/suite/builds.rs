@@ -1,6 +1,7 @@
 //! Graphs of small shell steps, beside make, ninja and doit.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use crate::Setting;
@@ -16,11 +17,16 @@ pub(crate) const REST: Duration = Duration::from_millis(2100);
 type Costs = Vec<(&'static str, Vec<Cost>)>;
 
 /// Measures tools in turns, each round beginning with another one; `place` makes ready and says where.
+///
+/// What was written so far is written out before each, since flowrun waits at its end until all that is written is on the disk, and must not
+/// wait for what others wrote.
 fn turns(tools: &[Tool], rounds: usize, place: impl Fn(&Tool, usize) -> PathBuf) -> Costs {
     let mut costs: Costs = tools.iter().map(|tool| (tool.name, Vec::new())).collect();
     for round in 0..rounds {
         for at in (0..tools.len()).map(|at| (at + round) % tools.len()).filter(|at| tools[*at].is_there()) {
             let folder = place(&tools[at], round);
+            let written_out = Command::new("sync").arg("--file-system").arg(&folder).status();
+            assert!(written_out.is_ok_and(|status| status.success()), "`sync` failed");
             costs[at].1.push(run(&mut tools[at].command(&folder)));
         }
     }
@@ -65,6 +71,7 @@ pub(crate) fn no_op(setting: &Setting) -> Vec<Line> {
     let wide = setting.sizes.wide;
     let folder = up_to_date(setting, &setting.tools, &Dag::wide(wide), "no-op");
     let costs = turns(&setting.tools, setting.rounds * 3, |tool, _| folder.join(tool.name));
+    assert_nothing_ran(&folder.join("flowrun"));
     told(&format!("no-op, 1 -> {wide} -> 1"), &costs, "ninja", Some(1.5), None)
 }
 
@@ -73,6 +80,7 @@ pub(crate) fn flat(setting: &Setting) -> Vec<Line> {
     let flat = setting.sizes.flat;
     let folder = up_to_date(setting, &setting.tools, &Dag::flat(flat), "flat");
     let costs = turns(&setting.tools, setting.rounds, |tool, _| folder.join(tool.name));
+    assert_nothing_ran(&folder.join("flowrun"));
     told(&format!("no-op, {flat} independent steps"), &costs, "ninja", Some(1.5), None)
 }
 
@@ -87,6 +95,7 @@ pub(crate) fn touched(setting: &Setting) -> Vec<Line> {
         (0..=wide).filter(|_| tool.name != "own no-op").for_each(|source| touch(&folder, source));
         folder
     });
+    assert_nothing_ran(&folder.join("flowrun"));
     told(&format!("{wide} inputs touched"), &costs, "own no-op", Some(2.0), None)
 }
 
@@ -114,10 +123,20 @@ fn all_runs(setting: &Setting, name: &str, dag: &Dag) -> Costs {
     costs
 }
 
-/// What flowrun says of a first run names no step as cached.
-fn assert_all_ran(folder: &Path) {
+/// What flowrun said last: so many steps, and how they ended.
+fn verdict(folder: &Path) -> String {
     let said = std::fs::read_to_string(folder.join("said")).expect("what flowrun said");
-    assert!(!said.contains(" 0 ran"), "nothing ran: {said}");
+    said.lines().rfind(|line| line.starts_with("suite: ")).expect("a verdict").to_owned()
+}
+
+fn assert_all_ran(folder: &Path) {
+    let verdict = verdict(folder);
+    assert!(verdict.contains(" ran in ") && !verdict.contains("cached"), "{verdict}");
+}
+
+fn assert_nothing_ran(folder: &Path) {
+    let verdict = verdict(folder);
+    assert!(verdict.contains(" cached in ") && !verdict.contains(" ran"), "{verdict}");
 }
 
 /// The first run, 1 -> 500 -> 1.

@@ -40,14 +40,17 @@ pub(crate) fn small(setting: &Setting) -> Vec<Line> {
 /// Plans of many steps, nothing of which was ever run.
 pub(crate) fn plan(setting: &Setting) -> Vec<Line> {
     let steps = setting.sizes.plan;
-    // Three lists as long as each other, as near to the number of steps as that comes.
-    let side = (1..).find(|side: &usize| side.pow(3) >= steps).expect("a number");
-    let list: Vec<String> = (0..side).map(|at| at.to_string()).collect();
-    let list = format!("[{}]", list.join(", "));
+    // Three lists, so long that as many steps come of them, or as few less as that comes.
+    let side = (steps as f64 / 10.0).sqrt().max(1.0) as usize;
+    let list = |length: usize| format!("[{}]", (0..length).map(|at| at.to_string()).collect::<Vec<_>>().join(", "));
+    let (long, short) = (list(side), list(10));
     let script = "run: echo x > {{ outputs.made }}\n    outputs: { made: made.txt }\n";
     let head = "flowrun: 1\nname: many\nsteps:\n  light:\n    ";
     [
-        (format!("plan of a matrix, {} steps", side.pow(3)), format!("matrix: {{ a: {list}, b: {list}, c: {list} }}")),
+        (
+            format!("plan of a matrix, {} steps", side * side * 10),
+            format!("matrix: {{ a: {long}, b: {long}, c: {short} }}"),
+        ),
         (format!("plan of a foreach, {steps} steps"), format!("foreach: \"{{{{ range({steps}) | list }}}}\"")),
     ]
     .into_iter()
