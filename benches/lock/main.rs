@@ -4,7 +4,7 @@
 //! cache, and finding it again. uv does what comes nearest: `uv lock`, `uv sync` and `uv pip sync` of the same packages. In turns, medians; needs
 //! the package index. `FLOWRUN_BENCH_ROUNDS` says how often. How to read the figures: `docs/performance.md`.
 
-#[path = "../plugins/measure.rs"]
+#[path = "../measure/mod.rs"]
 #[expect(dead_code, reason = "each benchmark uses its own part")]
 mod measure;
 

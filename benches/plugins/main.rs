@@ -6,6 +6,7 @@
 //! (a fresh file system is best: ext4 makes files more slowly for minutes after many were removed). How to read the figures: `docs/performance.md`.
 
 mod calls;
+#[path = "../measure/mod.rs"]
 mod measure;
 mod native;
 mod shards;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::bench::{Bench, STATES, State};
 use crate::support::compare::tree;
 use crate::support::random::{Random, number};
-use crate::support::{Said, said, skip};
+use crate::support::{Said, said, shim, skip};
 
 /// A run whose disk fails takes no longer than one whose disk does not; this is for a busy machine.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -34,20 +34,9 @@ struct Harness {
     _folder: tempfile::TempDir,
 }
 
-/// The shim as a library; nothing where there is no C compiler.
-fn compile() -> Option<(PathBuf, tempfile::TempDir)> {
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("tempdir");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/crash/shim.c");
-    let library = folder.path().join("shim.so");
-    let args = ["-shared", "-fPIC", "-O1", "-o"];
-    let built = Command::new("cc").args(args).arg(&library).arg(source).arg("-ldl").output().ok()?;
-    assert!(built.status.success(), "the shim does not compile:\n{}", String::from_utf8_lossy(&built.stderr));
-    Some((library, folder))
-}
-
 impl Harness {
     fn new() -> Option<Self> {
-        let (shim, folder) = compile()?;
+        let (shim, folder) = shim::compile()?;
         let bench = Bench::new(&STATES[..2]);
         bench.edit(&STATES[0]);
         bench.ran(&STATES[0].args(0)).ok();

@@ -18,6 +18,7 @@ pub mod disk;
 pub mod files;
 pub mod random;
 pub mod registry;
+pub mod shim;
 pub mod wheels;
 
 use std::path::{Path, PathBuf};
