@@ -128,7 +128,7 @@ mod tests {
         let found =
             |text: &str, requirement: &str| within(text, requirement).map(|span| (span.start, text[span].to_owned()));
         let lines = "# a==1\naa==1\n  a==1 --hash=x\n";
-        assert_eq!(found(lines, "a==1"), Some((16, "a==1".to_owned())));
+        assert_eq!(found(lines, "a==1"), Some((15, "a==1".to_owned())));
         assert_eq!(found("a==1.5\n", "a==1"), None, "another version");
         assert_eq!(found("dependencies = ['b', \"a==1\"]", "a==1"), Some((22, "a==1".to_owned())));
         assert_eq!(
