@@ -44,7 +44,7 @@ fn main() {
         rows.extend(measured);
     }
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let packages = bench.packages().requirements_txt.len();
+    let packages = bench.packages().packages.len();
     let report = json!({"load_after": load.trim(), "packages": packages, "rows": rows});
     std::fs::write(&json_file, format!("{report:#}\n")).expect("written");
     println!("\nload average after it: {}\nwritten to {}", load.trim(), json_file.display());
@@ -69,7 +69,7 @@ impl Bench {
 
     fn packages(&self) -> PythonLock {
         let packages = &self.environment.resolved[&self.platform.to_string()];
-        PythonLock::of(&self.environment.wish.python, self.platform, packages, &self.environment.wish.no_binary)
+        PythonLock::of(&self.environment.wish.python, self.platform, packages.clone())
     }
 
     /// A folder that is not there yet.
@@ -179,7 +179,7 @@ impl Bench {
     /// What a step does, as `uv pip sync` in an environment of its own.
     fn pip_sync(&self, cache: &Path, dir: &Path) -> f64 {
         let list = self.path("list.txt");
-        std::fs::write(&list, self.packages().requirements_txt.join("\n")).expect("written");
+        std::fs::write(&list, self.packages().lines().join("\n")).expect("written");
         let list = list.display().to_string();
         let made = match dir.join(".venv").is_dir() {
             true => 0.0,

@@ -47,10 +47,9 @@ impl Plan {
     pub fn new(program: &Program) -> Self {
         let pipeline = &program.pipeline;
         let indices = order(pipeline).unwrap_or_default();
-        let place = |id: &str| {
-            let index = pipeline.steps.get_index_of(id)?;
-            indices.iter().position(|other| *other == index).map(NodeId)
-        };
+        let mut places = vec![0; pipeline.steps.len()];
+        indices.iter().enumerate().for_each(|(place, index)| places[*index] = place);
+        let place = |id: &str| pipeline.steps.get_index_of(id).map(|index| NodeId(places[index]));
         let planned = |index: &usize| {
             let (id, step) = pipeline.steps.get_index(*index)?;
             let waits = waits_for(step, pipeline);

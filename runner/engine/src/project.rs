@@ -4,6 +4,7 @@
 //! in the file are relative to the file, and stay inside the project. A bundle is opened as the pipeline that it holds: its paths stay inside
 //! what was unpacked, and its results go to the project that the working directory is in.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -181,7 +182,7 @@ impl Project {
         let text = std::fs::read_to_string(&file).map_err(io)?;
         let folder = file.parent().unwrap_or(&tree).to_owned();
         let registry = of_registries(&file, &shown, &text, profile, pins)?;
-        let around = Around { root: tree.clone(), folder, registry, read: Mutex::default() };
+        let around = Around { root: tree.clone(), folder, registry, read: Mutex::default(), folders: Mutex::default() };
         match lang::load(&text, profile, &around) {
             Ok(program) => {
                 let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
@@ -302,6 +303,29 @@ struct Around {
     registry: BTreeMap<String, Ready>,
     /// What was read as a part of it.
     read: Mutex<BTreeSet<String>>,
+    /// Folders of sources, and what they are without links.
+    folders: Mutex<BTreeMap<PathBuf, PathBuf>>,
+}
+
+impl Around {
+    /// The path without links. Thousands of files lie in few folders, each of which is looked up once.
+    fn real(&self, path: &Path) -> std::io::Result<PathBuf> {
+        // With `/` or `/.` behind it, a link would already be what it leads to.
+        let plain = !path.as_os_str().as_encoded_bytes().ends_with(b"/")
+            && !path.as_os_str().as_encoded_bytes().ends_with(b"/.");
+        let (Some(folder), Some(name)) = (path.parent().filter(|_| plain), path.file_name()) else {
+            return std::fs::canonicalize(path);
+        };
+        if std::fs::symlink_metadata(path)?.is_symlink() {
+            return std::fs::canonicalize(path);
+        }
+        let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        let real = match folders.entry(folder.to_owned()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(std::fs::canonicalize(folder)?),
+        };
+        Ok(real.join(name))
+    }
 }
 
 impl World for Around {
@@ -310,7 +334,7 @@ impl World for Around {
         if path.is_absolute() || !stays_inside(&self.root, &self.folder, path) {
             return None;
         }
-        match std::fs::canonicalize(self.folder.join(path)) {
+        match self.real(&self.folder.join(path)) {
             Ok(real) if real.starts_with(&self.root) => Some(true),
             Ok(_) => None,
             Err(_) => Some(false),
@@ -379,12 +403,17 @@ mod tests {
         std::fs::write(root.join("data"), "x").expect("write");
         std::os::unix::fs::symlink("/etc/passwd", root.join("pipelines/link")).expect("link");
         let folder = root.join("pipelines");
-        let around =
-            Around { root: Project::root_of(&folder), folder, registry: BTreeMap::new(), read: Mutex::default() };
+        let around = Around {
+            root: Project::root_of(&folder),
+            folder,
+            registry: BTreeMap::new(),
+            read: Mutex::default(),
+            folders: Mutex::default(),
+        };
         assert_eq!(around.exists("sub"), Some(true));
         assert_eq!(around.exists("../data"), Some(true));
         assert_eq!(around.exists("nothing"), Some(false));
-        for outside in ["../../x", "/etc/passwd", "link", "sub/../../../y"] {
+        for outside in ["../../x", "/etc/passwd", "link", "link/", "link/.", "sub/../../../y"] {
             assert_eq!(around.exists(outside), None, "{outside}");
         }
     }

@@ -1,8 +1,10 @@
 //! Which steps wait for which: from references, `needs`, and the values that templates use.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use petgraph::algo::{tarjan_scc, toposort};
+use petgraph::Direction::{Incoming, Outgoing};
+use petgraph::algo::tarjan_scc;
 use petgraph::graphmap::DiGraphMap;
 use serde_json::Value as Json;
 
@@ -93,7 +95,7 @@ fn shortest_circle(graph: &DiGraphMap<usize, ()>, part: &[usize]) -> Vec<usize> 
     let mut from: BTreeMap<usize, usize> = BTreeMap::new();
     let mut queue = std::collections::VecDeque::from([start]);
     while let Some(node) = queue.pop_front() {
-        for next in graph.neighbors_directed(node, petgraph::Direction::Incoming).filter(|next| inside.contains(next)) {
+        for next in graph.neighbors_directed(node, Incoming).filter(|next| inside.contains(next)) {
             if next == start {
                 let mut path = vec![node];
                 while let Some(&before) = path.last().filter(|last| **last != start).and_then(|last| from.get(last)) {
@@ -116,21 +118,25 @@ fn shortest_circle(graph: &DiGraphMap<usize, ()>, part: &[usize]) -> Vec<usize> 
 /// # Errors
 /// When steps wait for each other, which `check` has reported before.
 pub fn order(pipeline: &Pipeline) -> Result<Vec<usize>, Vec<Vec<String>>> {
-    toposort(&graph(pipeline), None).map_err(|_| cycles(pipeline))?;
-    // petgraph's order is any that fits; the file's order is what people expect to see where there is a choice.
-    let mut placed: BTreeSet<usize> = BTreeSet::new();
-    let mut result = Vec::with_capacity(pipeline.steps.len());
+    // petgraph's order is any that fits; people expect the file's order where there is a choice: that of reading the file again and
+    // again, and taking in each reading what waits for nothing any more. A step is taken in the reading in which the last before it
+    // was, or in the next one where that stands further down.
     let graph = graph(pipeline);
-    while result.len() < pipeline.steps.len() {
-        for index in 0..pipeline.steps.len() {
-            let ready =
-                graph.neighbors_directed(index, petgraph::Direction::Incoming).all(|before| placed.contains(&before));
-            if ready && placed.insert(index) {
-                result.push(index);
+    let count = pipeline.steps.len();
+    let mut open: Vec<usize> = (0..count).map(|index| graph.neighbors_directed(index, Incoming).count()).collect();
+    let mut next: BinaryHeap<Reverse<(usize, usize)>> =
+        (0..count).filter(|index| open[*index] == 0).map(|index| Reverse((0, index))).collect();
+    let mut result = Vec::with_capacity(count);
+    while let Some(Reverse((reading, index))) = next.pop() {
+        result.push(index);
+        for after in graph.neighbors_directed(index, Outgoing) {
+            open[after] -= 1;
+            if open[after] == 0 {
+                next.push(Reverse((reading + usize::from(after < index), after)));
             }
         }
     }
-    Ok(result)
+    if result.len() == count { Ok(result) } else { Err(cycles(pipeline)) }
 }
 
 #[cfg(test)]
@@ -152,6 +158,29 @@ mod tests {
             [("a".into(), Edge::Order), ("b".into(), Edge::Data), ("c".into(), Edge::Data)]
         );
         assert_eq!(order(&pipeline), Ok(vec![1, 2, 3, 0]));
+    }
+
+    #[test]
+    fn the_order_is_that_of_reading_the_file_again_and_again() {
+        // `a` after `c`, `b` after nothing, `c` after `d`, `d` after `b`, `e` after `a`.
+        let step = |needs: &[&str]| serde_json::json!({"run": "true", "needs": needs});
+        let pipeline = pipeline(serde_json::json!({
+            "a": step(&["c"]), "b": step(&[]), "c": step(&["d"]), "d": step(&["b"]), "e": step(&["a"])}));
+        let again_and_again = |pipeline: &Pipeline| {
+            let mut taken: Vec<usize> = Vec::new();
+            while taken.len() < pipeline.steps.len() {
+                for (index, step) in pipeline.steps.values().enumerate() {
+                    let ready =
+                        step.needs.iter().all(|id| taken.iter().any(|at| pipeline.steps.get_index_of(id) == Some(*at)));
+                    if ready && !taken.contains(&index) {
+                        taken.push(index);
+                    }
+                }
+            }
+            taken
+        };
+        assert_eq!(order(&pipeline), Ok(again_and_again(&pipeline)));
+        assert_eq!(order(&pipeline), Ok(vec![1, 3, 2, 0, 4]));
     }
 
     #[test]

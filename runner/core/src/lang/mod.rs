@@ -8,6 +8,7 @@
 //! Knows nothing of files (asks through [`World`]), of the store or of runs.
 
 pub mod check;
+mod entries;
 pub mod finding;
 pub mod graph;
 pub mod manual;
@@ -120,7 +121,7 @@ fn lay_profile(node: &mut Node, name: &str) {
             Some((_, mine)) => mine.overlay(over),
             None if part == "defaults" => {
                 let key = yaml::Key { name: part.to_owned(), span: over.span.clone() };
-                entries.push((key, over.clone()));
+                entries.push(key, over.clone());
             }
             None => {}
         }
@@ -165,7 +166,7 @@ fn lay_defaults(node: &mut Node) -> Result<(), Box<Finding>> {
         };
         let mut laid = defaults.clone();
         if let Value::Map(entries) = &mut laid.value {
-            entries.retain(|(key, _)| !not_for_it(&key.name));
+            entries.retain(|key| !not_for_it(&key.name));
         }
         laid.span = step.span.clone();
         laid.overlay(step);

@@ -154,7 +154,7 @@ fn child<'a>(node: &'a mut Node, name: &str) -> Option<&'a mut Node> {
 /// Every entry of the map `name`.
 fn children<'a>(node: &'a mut Node, name: &str) -> impl Iterator<Item = &'a mut Node> {
     let entries = match child(node, name).map(|node| &mut node.value) {
-        Some(Value::Map(entries)) => entries.as_mut_slice(),
+        Some(Value::Map(entries)) => &mut entries[..],
         _ => &mut [],
     };
     entries.iter_mut().map(|(_, node)| node)

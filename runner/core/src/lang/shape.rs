@@ -170,7 +170,7 @@ impl<'a> Shape<'a> {
             path.pop();
         }
         let whole = required(schema).all(|name| kept.iter().any(|(key, _)| key.name == name));
-        *entries = kept;
+        *entries = kept.into();
         self.fit_required(&seen, span, schema, path) && whole
     }
 

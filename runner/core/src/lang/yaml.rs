@@ -3,6 +3,7 @@
 //! Anchors, aliases and merge keys are expanded here; duplicate keys and keys that are not words are findings, not
 //! the end of reading. Knows nothing of pipelines.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::Deserialize;
@@ -11,6 +12,7 @@ use serde_json::Value as Json;
 use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 use serde_saphyr::{Error, Location, Spanned};
 
+use super::entries::Entries;
 use super::finding::{Finding, Rule, Span};
 
 /// A value and the bytes where it stands (for an alias: where it was defined).
@@ -36,7 +38,7 @@ pub enum Value {
     /// A sequence.
     List(Vec<Node>),
     /// A mapping, in the file's order, each key once.
-    Map(Vec<(Key, Node)>),
+    Map(Entries),
 }
 
 /// A key of a mapping.
@@ -51,7 +53,14 @@ pub struct Key {
 impl Node {
     /// The entry `name` of a map.
     pub fn get(&self, name: &str) -> Option<&Node> {
-        self.entries().iter().find(|(key, _)| key.name == name).map(|(_, node)| node)
+        self.entry(name).map(|(_, node)| node)
+    }
+
+    fn entry(&self, name: &str) -> Option<&(Key, Node)> {
+        match &self.value {
+            Value::Map(entries) => entries.entry(name),
+            _ => None,
+        }
     }
 
     /// The entries of a map; none for anything else.
@@ -84,8 +93,7 @@ impl Node {
     /// The span of the key at a path, or the nearest one above it.
     pub fn key_span(&self, path: &[&str]) -> Span {
         let Some((last, parents)) = path.split_last() else { return self.span.clone() };
-        let parent = self.at(parents);
-        let key = parent.entries().iter().find(|(key, _)| key.name == *last);
+        let key = self.at(parents).entry(last);
         key.map_or_else(|| self.at(path).span.clone(), |(key, _)| key.span.clone())
     }
 
@@ -112,7 +120,7 @@ impl Node {
         for (key, node) in theirs {
             match mine.iter_mut().find(|(known, _)| known.name == key.name) {
                 Some((_, known)) => known.overlay(node),
-                None => mine.push((key.clone(), node.clone())),
+                None => mine.push(key.clone(), node.clone()),
             }
         }
     }
@@ -293,19 +301,19 @@ impl Tree<'_> {
     }
 
     fn map(&mut self, entries: Vec<(Spanned<Raw>, Spanned<Raw>)>, outer: &Span) -> Value {
-        let mut map: Vec<(Key, Node)> = Vec::new();
+        let (mut map, mut known) = (Vec::with_capacity(entries.len()), HashSet::with_capacity(entries.len()));
         for (key, value) in entries {
             let span = span_of(self.text, key.defined);
             let Some(name) = self.key_name(key.value, outer) else { continue };
             let node = self.node(value);
-            if map.iter().any(|(known, _)| known.name == name) {
+            if !known.insert(name.clone()) {
                 let finding = Finding::new(Rule::DuplicateKey, span, format!("key `{name}` stands twice in this map"));
                 self.findings.push(finding.expected("second time").hint("keep one of them"));
                 continue;
             }
             map.push((Key { name, span }, node));
         }
-        Value::Map(map)
+        Value::Map(map.into())
     }
 
     fn key_name(&mut self, raw: Raw, outer: &Span) -> Option<String> {

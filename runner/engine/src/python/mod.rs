@@ -70,7 +70,7 @@ impl PythonLock {
     }
 
     /// One line a package: `NAME==VERSION --hash=sha256:…`.
-    pub(crate) fn lines(&self) -> Vec<String> {
+    pub fn lines(&self) -> Vec<String> {
         self.packages.iter().map(PackagePin::line).collect()
     }
 }

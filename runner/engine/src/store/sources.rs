@@ -1,5 +1,6 @@
 //! Files of the workspace: known by content without being copied, brought in when a step needs their bytes.
 
+use std::borrow::Cow;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -21,9 +22,7 @@ impl Store {
     /// # Errors
     /// When something cannot be read, changes meanwhile, or cannot be kept.
     pub fn hash_source(&self, path: &Path, memo: &Memo) -> Result<Artifact> {
-        // The source itself may be a link; what is inside it may not lead out.
-        let path = std::fs::canonicalize(path).map_err(StoreError::io(path))?;
-        self.hash_below(&path, memo, 0)
+        self.hash_below(&followed(path)?, memo, 0)
     }
 
     fn hash_below(&self, path: &Path, memo: &Memo, depth: usize) -> Result<Artifact> {
@@ -56,7 +55,7 @@ impl Store {
     /// # Errors
     /// When the source no longer is what it was when it was hashed.
     pub fn ensure_source(&self, path: &Path, artifact: &Artifact) -> Result<()> {
-        let path = std::fs::canonicalize(path).map_err(|error| gone(path, StoreError::io(path)(error)))?;
+        let path = followed(path).map_err(|error| gone(path, error))?;
         self.ensure_below(&path, artifact).map_err(|error| gone(&path, error))
     }
 
@@ -77,6 +76,15 @@ impl Store {
                 if taken == *artifact { Ok(()) } else { Err(StoreError::SourceChanged(path.to_owned())) }
             }
         }
+    }
+}
+
+/// The source itself may be a link; what is inside it may not lead out.
+fn followed(path: &Path) -> Result<Cow<'_, Path>> {
+    let found = std::fs::symlink_metadata(path).map_err(StoreError::io(path))?;
+    match found.is_symlink() {
+        true => Ok(std::fs::canonicalize(path).map_err(StoreError::io(path))?.into()),
+        false => Ok(path.into()),
     }
 }
 
