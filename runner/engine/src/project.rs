@@ -402,6 +402,7 @@ mod tests {
         std::fs::create_dir_all(root.join("pipelines/sub")).expect("mkdir");
         std::fs::write(root.join("data"), "x").expect("write");
         std::os::unix::fs::symlink("/etc/passwd", root.join("pipelines/link")).expect("link");
+        std::os::unix::fs::symlink("/usr", root.join("pipelines/usr")).expect("symlink");
         let folder = root.join("pipelines");
         let around = Around {
             root: Project::root_of(&folder),
@@ -413,7 +414,7 @@ mod tests {
         assert_eq!(around.exists("sub"), Some(true));
         assert_eq!(around.exists("../data"), Some(true));
         assert_eq!(around.exists("nothing"), Some(false));
-        for outside in ["../../x", "/etc/passwd", "link", "link/", "link/.", "sub/../../../y"] {
+        for outside in ["../../x", "/etc/passwd", "link", "usr", "usr/", "usr/.", "usr/bin", "sub/../../../y"] {
             assert_eq!(around.exists(outside), None, "{outside}");
         }
     }

@@ -90,7 +90,7 @@ fn what_was_built_of_a_source_is_told_beside_it() {
     let told: Vec<&str> = told
         .lines()
         .take_while(|line| !line.starts_with('['))
-        .map(|line| line.split(" file").next().unwrap())
+        .map(|line| line.split(" file").next().unwrap_or_default())
         .collect();
     let hammer = "  { name = \"hammer\", version = \"3\",";
     let saw = "  { name = \"saw\", version = \"3\",";
