@@ -115,3 +115,36 @@ fn a_source_that_does_not_build_is_not_locked() {
     assert!(said.stderr.contains("hint:"), "{}", said.stderr);
     assert_eq!(bench.lock(), "");
 }
+
+#[test]
+fn a_lock_alone_has_nothing_built() {
+    let bench = bench(&[]);
+    bench.flowrun(&["lock"]).ok();
+    // The pipeline does not name it any more, and neither does the lock; only the pins stay.
+    let text = bench.bed.read("p.yaml").replace(", no_binary: [built]", "");
+    bench.bed.write("p.yaml", &text);
+    bench.edit("no-binary = [\n  \"built\",\n]\n", "");
+    let bench = bench.elsewhere("other");
+    for args in [&["run", "--locked"][..], &["run"], &["lock"], &["fetch"]] {
+        let said =
+            bench.flowrun(args).fails(2).says("`built` of environment `say` is a source, and not in its `no-binary`");
+        assert!(!said.stderr.contains("building"), "{}", said.stderr);
+    }
+}
+
+#[test]
+fn each_platform_has_the_wheel_of_its_own_source() {
+    let bench = bench(&[]);
+    bench.package("built-1.0.tar.gz", &[]);
+    let (arch, other) = (std::env::consts::ARCH, other());
+    let arch = if arch == "aarch64" && std::env::consts::OS == "macos" { "arm64" } else { arch };
+    let requirements =
+        format!("[\"built==2.0 ; platform_machine == '{arch}'\", \"built==1.0 ; platform_machine != '{arch}'\"]");
+    let text = bench.bed.read("p.yaml").replace("requirements: [built]", &format!("requirements: {requirements}"));
+    bench.bed.write("p.yaml", &text);
+    let said = bench.flowrun(&["lock", "--platform", other]).ok();
+    assert!(!said.stderr.contains("is not built for"), "{}", said.stderr);
+    bench.line("built-1.0-py3-none-any.whl");
+    bench.line("built-2.0-py3-none-any.whl");
+    bench.flowrun(&["run", "--locked"]).ok().says("done  say");
+}

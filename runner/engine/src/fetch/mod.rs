@@ -42,7 +42,7 @@ pub(crate) use pip::config as pip_config;
 pub(crate) use redact::redact;
 pub(crate) use tools::uv_pin;
 pub(crate) use unused::{is_unused, touch};
-pub(crate) use wheel::{checked_name, kept as kept_wheel, kept_by_hash, wheels};
+pub(crate) use wheel::{checked_name, is_wheel_of, kept as kept_wheel, kept_by_hash, wheels};
 
 use flowrun_core::outcome::{Failure, FailureKind};
 use serde::{Deserialize, Serialize};

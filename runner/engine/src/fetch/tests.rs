@@ -289,3 +289,11 @@ async fn a_hostile_archive_of_libraries_writes_nowhere_else() {
     let found = unzip_members(&cache, &archive(dir.path(), &[("a/liba.so", b"x"), more]), &["../*"]).await.unwrap();
     assert!(found.len() == 1 && found[0].starts_with(dir.path().join("members")), "{found:?}");
 }
+
+#[test]
+fn a_wheel_is_told_by_its_name() {
+    assert!(is_wheel_of("Odd_One-2.3-py3-none-any.whl", "odd-one", "2.3"));
+    for other in ["odd_one-2.4-py3-none-any.whl", "odd-2.3-py3-none-any.whl", "odd_one-2.3.tar.gz", "x.whl", ""] {
+        assert!(!is_wheel_of(other, "odd-one", "2.3"), "{other}");
+    }
+}

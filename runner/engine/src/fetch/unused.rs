@@ -3,13 +3,15 @@
 //! When something was last used is the time of a small file that whoever uses it touches. Something is taken away by one rename, so that half of it is
 //! never found.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use flowrun_core::outcome::Failure;
+use flowrun_core::stored::lock::BuiltPin;
 
-use super::Cache;
+use super::{Cache, read_json};
 
 /// Nobody holds a lock on a wheel that it reads. One that was looked for so lately stays, whatever is asked: longer than anything takes that
 /// reads wheels.
@@ -32,9 +34,10 @@ pub(crate) fn is_unused(root: &Path, marker: &Path, age: Duration) -> bool {
 /// When the cache cannot be written.
 pub fn remove_unused_wheels(cache: &Cache, age: Duration, dry_run: bool) -> Result<usize, Failure> {
     let Ok(entries) = fs::read_dir(cache.path(&["wheels"])) else { return Ok(0) };
-    let mut removed = 0;
+    let (mut removed, built) = (0, built_here(cache));
     for root in entries.flatten().map(|entry| entry.path()) {
-        if root.is_symlink() || !is_unused(&root, &root.join("stamp.json"), age.max(IN_USE)) {
+        let name = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if root.is_symlink() || built.contains(&name) || !is_unused(&root, &root.join("stamp.json"), age.max(IN_USE)) {
             continue;
         }
         removed += 1;
@@ -43,6 +46,12 @@ pub fn remove_unused_wheels(cache: &Cache, age: Duration, dry_run: bool) -> Resu
         }
     }
     Ok(removed)
+}
+
+/// The wheels that were built on this machine, by sha256: there may be no other copy of one.
+fn built_here(cache: &Cache) -> BTreeSet<String> {
+    let memos = fs::read_dir(cache.path(&["built"])).into_iter().flatten().flatten();
+    memos.filter_map(|memo| Some(read_json::<BuiltPin>(&memo.path())?.wheel.sha256)).collect()
 }
 
 impl Cache {

@@ -84,16 +84,18 @@ pub(crate) fn kept(cache: &Cache, pin: &WheelPin) -> Option<PathBuf> {
     cache.find(KIND, &pin.sha256, &pin.file)
 }
 
+/// Whether a file is called as a wheel of that package in that version is.
+pub(crate) fn is_wheel_of(file: &str, name: &str, version: &str) -> bool {
+    let mut parts = file.strip_suffix(".whl").unwrap_or_default().split('-');
+    let package = parts.next().and_then(|package| checked_name(package).ok());
+    package.is_some_and(|package| package == name) && parts.next() == Some(version)
+}
+
 /// The wheel of a package in a version that has that sha256, if it is here under a name that says so.
 pub(crate) fn kept_by_hash(cache: &Cache, name: &str, version: &str, sha256: &str) -> Option<PathBuf> {
     let files = fs::read_dir(cache.path(&[KIND, sha256])).ok().filter(|_| is_sha256(sha256))?.flatten();
-    let is_its = |file: &String| {
-        let mut parts = file.strip_suffix(".whl").unwrap_or_default().split('-');
-        let package = parts.next().and_then(|package| checked_name(package).ok());
-        package.is_some_and(|package| package == name) && parts.next() == Some(version)
-    };
     let mut files = files.filter_map(|entry| entry.file_name().into_string().ok());
-    let file = files.find(is_its)?;
+    let file = files.find(|file| is_wheel_of(file, name, version))?;
     cache.find(KIND, sha256, &file)
 }
 

@@ -194,14 +194,16 @@ fn known(
     packages
 }
 
-/// What is built of its source, and by whom it is missed.
-type Unbuilt = BTreeMap<(String, String), BTreeSet<String>>;
+/// What is built of its source, by environment, package and the source's sha256, and the platforms that lack it.
+type Unbuilt = BTreeMap<(String, String, String), BTreeSet<String>>;
 
 fn unbuilt(next: &Pins, completion: &Completion<'_>) -> Unbuilt {
     let mut all = Unbuilt::new();
     for lack in pins::missing(next, completion.all, completion.platforms) {
         if let Missing::Built(environment, package, platform) = lack {
-            all.entry((environment, package)).or_default().insert(platform);
+            let pin = next.environments.get(&environment).and_then(|pin| package_of(pin, &platform, &package));
+            let source = pin.map(|pin| pin.file.sha256.clone()).unwrap_or_default();
+            all.entry((environment, package, source)).or_default().insert(platform);
         }
     }
     all
@@ -215,12 +217,12 @@ async fn builds(
     tell: &mut (dyn FnMut(String) + Send),
 ) -> Result<(), Failure> {
     let here = completion.here.to_string();
-    for ((environment, package), platforms) in unbuilt(next, completion) {
+    for ((environment, package, sha256), platforms) in unbuilt(next, completion) {
         let Some(pin) = next.environments.get_mut(&environment) else { continue };
         let mut sources = platforms.iter().filter_map(|platform| package_of(pin, platform, &package));
         let Some(source) = sources.next().cloned() else { continue };
         // Where this machine's is known already, the others lack one of their own.
-        if package_of(pin, &here, &package).is_some_and(|package| package.built.is_some()) {
+        if package_of(pin, &here, &package).is_some_and(|own| own.file.sha256 == sha256 && own.built.is_some()) {
             continue;
         }
         tell(format!("building {}=={} from its source", source.name, source.version));
@@ -235,7 +237,7 @@ async fn builds(
             Err(failure) => tell(format!("not built here: {}", failure.message)),
         }
     }
-    for ((environment, package), platforms) in unbuilt(next, completion) {
+    for ((environment, package, _), platforms) in unbuilt(next, completion) {
         let platforms = platforms.into_iter().collect::<Vec<_>>().join(", ");
         tell(format!(
             "`{package}` of `{environment}` is not built for {platforms} yet: `flowrun lock` on such a machine builds it"

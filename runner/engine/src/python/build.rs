@@ -13,16 +13,14 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use flowrun_core::outcome::{Failure, Say};
+use flowrun_core::outcome::{Failure, FailureKind, Say};
 use flowrun_core::stored::lock::{BuiltPin, FilePin, PackagePin, PythonWish, ToolPin};
 use tokio::sync::mpsc::Sender;
 
 use super::interpreter;
 use super::resolve::{Question, resolve};
 use super::uv::{Uv, failure};
-use crate::fetch::{
-    self, Cache, Platform, WheelPin, checked_name, infrastructure, read_json, refused, sha256_of, write_json,
-};
+use crate::fetch::{self, Cache, Platform, WheelPin, infrastructure, read_json, refused, sha256_of, write_json};
 
 /// What is the same in every build: the earliest time that a wheel can note, and nothing of this machine that is known to get into one.
 const ALWAYS: [(&str, &str); 7] = [
@@ -61,10 +59,15 @@ pub(crate) async fn build(
     let memo = cache.folder("built")?.join(name);
     let kept =
         |built: &BuiltPin| pin(source.package, &built.wheel).is_ok_and(|pin| fetch::kept_wheel(cache, &pin).is_some());
-    if let Some(built) = read_json::<BuiltPin>(&memo).filter(|built| !anew && kept(built)) {
+    let known = || read_json::<BuiltPin>(&memo).filter(|built| !anew && kept(built));
+    if let Some(built) = known() {
         return Ok(built);
     }
     let _lock = cache.lock("build").await?;
+    // Another flowrun may have built it meanwhile.
+    if let Some(built) = known() {
+        return Ok(built);
+    }
     let (wheel, tools) = make(cache, source, &[]).await?;
     let tools = pinned(cache, source.python, here, &tools, say).await?;
     let built = BuiltPin { wheel, tools };
@@ -94,17 +97,28 @@ pub(crate) async fn bring(
         return Ok(());
     }
     let _lock = cache.lock("build").await?;
-    let mut why = format!("it was built for {platform}");
+    if fetch::kept_wheel(cache, &wanted).is_some() {
+        return Ok(());
+    }
+    let (mut why, mut fault) = (format!("it was built for {platform}"), None);
     if platform == Platform::current()? {
         let _ = say.send(Say::log(format!("building {name}=={version} again, as it was locked"))).await;
         why = match make(cache, source, &built.tools).await {
             Ok((again, _)) if again.sha256 == built.wheel.sha256 => return Ok(()),
             Ok(_) => "built again, it has other bytes".to_owned(),
-            Err(failure) => failure.message,
+            // Tools that are not the locked ones are no matter of bytes that differ.
+            Err(failure) if failure.message.to_lowercase().contains("hash mismatch") => return Err(failure),
+            Err(failure) => {
+                fault = Some(failure.kind);
+                failure.message
+            }
         };
     }
     // Somebody may have put it into an index: what comes from there has its sha256, or is not taken.
     fetch::wheels(cache, std::slice::from_ref(&wanted), python, platform).await.map_err(|_| {
+        if fault == Some(FailureKind::Infrastructure) {
+            return infrastructure(format!("the wheel `{}` of `{name}=={version}` is not here: {why}", wanted.file));
+        }
         let text = format!("the wheel `{}` of `{name}=={version}` is in no cache and no index, and {why}", wanted.file);
         refused(text).hint(format!(
             "bring it from where it was locked: in a bundle, or in a folder that UV_FIND_LINKS names; or `flowrun lock --upgrade {name}` pins what is built here"
@@ -183,7 +197,8 @@ async fn pinned(
 fn found(cache: &Path, package: &PackagePin) -> Result<PathBuf, Failure> {
     let mut wheels = Vec::new();
     wheels_below(cache, &mut wheels);
-    wheels.retain(|path| is_of(path, package));
+    let file = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    wheels.retain(|path| fetch::is_wheel_of(&file(path), &package.name, &package.version));
     match wheels.as_slice() {
         [wheel] => Ok(wheel.clone()),
         _ => Err(infrastructure(format!("uv built `{}`, and its wheel is not found", package.name))),
@@ -203,13 +218,6 @@ fn wheels_below(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn is_of(wheel: &Path, package: &PackagePin) -> bool {
-    let name = wheel.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mut parts = name.split('-');
-    let named = parts.next().and_then(|name| checked_name(name).ok());
-    named.is_some_and(|named| named == package.name) && parts.next() == Some(&package.version)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,15 +229,5 @@ mod tests {
                      DEBUG Installing build requirement: cython==3.3.1\n   Built x==1\n";
         assert_eq!(tools_in(words), ["cython==3.3.1", "setuptools==84.2.1", "wheel==0.48.0"]);
         assert!(tools_in("").is_empty());
-    }
-
-    #[test]
-    fn a_wheel_is_told_by_its_name() {
-        let file = FilePin { file: "odd_one-2.3.tar.gz".into(), sha256: "a".repeat(64), size: None };
-        let package = PackagePin::new("odd-one", "2.3", file);
-        assert!(is_of(Path::new("/x/Odd_One-2.3-py3-none-any.whl"), &package));
-        for other in ["odd_one-2.4-py3-none-any.whl", "odd-2.3-py3-none-any.whl", "x.whl", ""] {
-            assert!(!is_of(Path::new(other), &package), "{other}");
-        }
     }
 }

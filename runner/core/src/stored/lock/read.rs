@@ -359,6 +359,12 @@ fn environment(name: &str, written: Environment, all: &BTreeSet<String>) -> Resu
                     return Err(odd(format!("environment `{name}` has two files of `{package}` for {platform}")));
                 }
                 let pin = PackagePin { name: package.clone(), version: version.clone(), file: file.clone(), built };
+                if pin.is_source() && !written.no_binary.iter().any(|name| is_same_name(name, &package)) {
+                    // Whoever may change a lock must not have code built that the pipeline does not name.
+                    return Err(odd(format!(
+                        "`{package}` of environment `{name}` is a source, and not in its `no-binary`"
+                    )));
+                }
                 if pin.built.is_some() && !pin.is_source() {
                     return Err(odd(format!("`{package}` of environment `{name}` is a wheel, and cannot be built")));
                 }
@@ -373,6 +379,12 @@ fn environment(name: &str, written: Environment, all: &BTreeSet<String>) -> Resu
     let glibc = written.glibc.map(|glibc| glibc.0);
     let wish = PythonWish { glibc, ..PythonWish::new(&written.python, &written.requirements, &written.no_binary) };
     Ok(EnvironmentPin { wish, interpreters: written.interpreters, resolved })
+}
+
+/// Whether a package is called so; names are also written otherwise than in their normal form (PEP 503).
+fn is_same_name(written: &str, package: &str) -> bool {
+    let parts = written.trim().split(['-', '_', '.']).filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join("-").to_ascii_lowercase() == package
 }
 
 /// What was built of a package's source, by platform.

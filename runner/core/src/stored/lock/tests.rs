@@ -76,7 +76,9 @@ fn what_was_built_of_a_source_is_told_beside_it() {
     let source = FilePin { file: "s-1.tar.gz".into(), ..file("s", 'a') };
     let tool = |name: &str, byte: char| ToolPin { name: name.into(), version: "3".into(), file: file(name, byte) };
     let built = |tools: Vec<ToolPin>| Some(BuiltPin { wheel: file("s", 'b'), tools });
-    let resolved = &mut pins.environments.get_mut("t").expect("there").resolved;
+    let environment = pins.environments.get_mut("t").expect("there");
+    environment.wish.no_binary = vec!["S".into()];
+    let resolved = &mut environment.resolved;
     let mut add = |platform: &str, built: Option<BuiltPin>| {
         let all = resolved.get_mut(platform).expect("there");
         all.push(PackagePin { built, ..PackagePin::new("s", "1", source.clone()) });
@@ -102,6 +104,10 @@ fn what_was_built_of_a_source_is_told_beside_it() {
         Err(BadLock::Damaged { problem, .. }) => problem,
         other => panic!("{other:?}"),
     };
+    assert!(
+        why("no-binary = [\n  \"S\",", "no-binary = [\n  \"t\",")
+            .contains("`s` of environment `t` is a source, and not in")
+    );
     assert!(why("s-1.tar.gz", "s-1.whl").contains("`s` of environment `t` is a wheel, and cannot be built"));
     assert!(
         why("built = [\n  { file = \"s-1.0-py3-none-any.whl\"", "built = [\n  { file = \"s-1.zip\"")
