@@ -45,7 +45,7 @@ pub(crate) async fn run(
     let ran = listened(&command, say, stop, &mut refusals).await;
     let path = session.toolbox.path();
     if let Err(failure) = ran {
-        return Err(refusals.explain(failure, &path));
+        return Err(without_room(refusals.explain(failure, &path), &room.work()));
     }
     let notes = refusals.notes(&path);
     let (session, values) = (session.clone(), room.values());
@@ -55,6 +55,19 @@ pub(crate) async fn run(
     })
     .await?;
     Ok(Worked { values, notes })
+}
+
+/// Room on a disk below which it is full for whoever works there: less than a page for each of a few files.
+const FULL: u64 = 64 << 10;
+
+/// The failure with a word on a disk that is full. Programs do not all say so: to dash it is an `I/O error`.
+fn without_room(failure: Failure, work: &Path) -> Failure {
+    match rustix::fs::statvfs(work) {
+        Ok(disk) if disk.f_bavail.saturating_mul(disk.f_frsize) < FULL => failure.hint(
+            "No space left on the disk that the step works on: make room; `flowrun gc --older-than 7d` gives back what old results take",
+        ),
+        _ => failure,
+    }
 }
 
 /// Runs a command, its lines heard on their way.
