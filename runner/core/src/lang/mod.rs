@@ -10,6 +10,7 @@
 pub mod check;
 mod entries;
 pub mod finding;
+pub mod glibc;
 pub mod graph;
 pub mod manual;
 mod names;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Missing, StepWants, Wants, missing};
-use crate::lang::written::Glibc;
+use crate::lang::glibc::Glibc;
 use crate::stored::lock::{EnvironmentPin, Pins, PluginPin, PythonWish, SourcePin};
 
 /// What keeps a run of these wants on `platform` from being the one that was locked; nothing where it is.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use flowrun_core::lang::written::Glibc;
+use flowrun_core::lang::glibc::Glibc;
 use flowrun_core::outcome::Failure;
 use serde::{Deserialize, Serialize};
 

@@ -4,7 +4,7 @@
 //! flowrun never builds a package on its own: what comes out would depend on the machine's compiler and libraries, and the lock would not
 //! say so. Who wants that says `no_binary`.
 
-use flowrun_core::lang::written::Glibc;
+use flowrun_core::lang::glibc::Glibc;
 use flowrun_core::outcome::Failure;
 use flowrun_core::stored::lock::PythonWish;
 

@@ -34,7 +34,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::lang::written::{Glibc, Python};
+use crate::lang::glibc::Glibc;
+use crate::lang::written::Python;
 
 pub use read::{is_file_name, is_name, is_sha256, is_version, schema};
 pub(crate) use write::string as toml_string;

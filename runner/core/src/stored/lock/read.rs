@@ -14,7 +14,7 @@ use super::{
     ToolPin,
 };
 use crate::artifact::is_component;
-use crate::lang::written::Glibc;
+use crate::lang::glibc::Glibc;
 use crate::plugin::Capability;
 
 /// What a pipeline uses, exactly: written by `flowrun lock` and by `flowrun run`, to be reviewed and committed, not edited.
