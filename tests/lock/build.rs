@@ -1,7 +1,7 @@
 //! A package that has only its source is built once, where it is locked, and is a wheel from then on: the same one, or none.
 
 use crate::bench::{Bench, other};
-use crate::support::said;
+use crate::support::{Bed, said, wait_for};
 
 const BUILT: &str = "flowrun: 1
 steps:
@@ -147,4 +147,76 @@ fn each_platform_has_the_wheel_of_its_own_source() {
     bench.line("built-1.0-py3-none-any.whl");
     bench.line("built-2.0-py3-none-any.whl");
     bench.flowrun(&["run", "--locked"]).ok().says("done  say");
+}
+
+#[test]
+fn a_build_ends_with_the_flowrun_that_wanted_it() {
+    let signs = Bed::new("");
+    let building = signs.path("building");
+    let bench = self::bench(&[&format!("waits:{}", building.display())]);
+    let mut locking = bench.command(&["lock"]).spawn().expect("flowrun starts");
+    wait_for("a build", || building.exists());
+    let builder = std::fs::read_to_string(&building).expect("a number");
+    let goes_on = || {
+        let asked =
+            std::process::Command::new("kill").args(["-0", &builder]).stderr(std::process::Stdio::null()).status();
+        asked.expect("kill starts").success()
+    };
+    assert!(goes_on(), "it builds");
+    // To flowrun alone, as a CI runner or `timeout` does.
+    let told = std::process::Command::new("kill").args(["-TERM", &locking.id().to_string()]).status().expect("kill");
+    assert!(told.success() && !locking.wait().expect("ends").success());
+    wait_for("the end of the build", || !goes_on());
+    assert_eq!(bench.lock(), "");
+}
+
+#[test]
+fn two_at_a_time_build_once() {
+    let bench = bench(&["odd:"]);
+    let text = bench.bed.read("p.yaml");
+    for name in ["one.yaml", "two.yaml"] {
+        bench.bed.write(name, &text);
+    }
+    let start = |name: &str| bench.command(&["lock", name]).spawn().expect("flowrun starts");
+    let both = [start("one.yaml"), start("two.yaml")];
+    both.into_iter().for_each(|mut locking| assert!(locking.wait().expect("ends").success()));
+    // Built twice, it would have other bytes.
+    assert_eq!(bench.bed.read("one.lock"), bench.bed.read("two.lock"));
+}
+
+#[test]
+fn what_was_built_here_is_not_collected() {
+    let bench = bench(&["odd:"]);
+    bench.package("six-1.0-py3-none-any.whl", &[]);
+    let text = bench.bed.read("p.yaml").replace("requirements: [built]", "requirements: [built, six]");
+    bench.bed.write("p.yaml", &text);
+    bench.flowrun(&["lock"]).ok();
+    bench.flowrun(&["fetch"]).ok();
+    bench.flowrun(&["bundle"]).ok();
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(86_400 * 40);
+    let mut kept = Vec::new();
+    for folder in std::fs::read_dir(bench.cache().join("wheels")).expect("there").flatten().map(|entry| entry.path()) {
+        if folder.is_symlink() {
+            continue;
+        }
+        let stamp = std::fs::File::open(folder.join("stamp.json")).and_then(|stamp| stamp.set_modified(long_ago));
+        stamp.expect("a stamp");
+        kept.push(folder);
+    }
+    assert_eq!(kept.len(), 2, "built and six: {kept:?}");
+    bench.flowrun(&["gc", "--older-than", "30d"]).ok();
+    kept.retain(|folder| folder.exists());
+    assert_eq!(kept.len(), 1, "only what an index has is collected: {kept:?}");
+    assert!(kept[0].join("built-2.0-py3-none-any.whl").exists());
+}
+
+#[test]
+fn a_built_wheel_that_was_changed_in_the_lock_is_refused() {
+    let bench = bench(&[]);
+    bench.flowrun(&["lock"]).ok();
+    let sha256 = wheel(&bench).split("sha256 = \"").nth(1).expect("one")[..64].to_owned();
+    bench.edit(&sha256, &"0".repeat(64));
+    let refused = bench.flowrun(&["run", "--locked"]).fails(1);
+    refused.says("the wheel `built-2.0-py3-none-any.whl` of `built==2.0`").says("built again, it has other bytes");
+    assert!(!bench.bed.path("said.txt").exists());
 }

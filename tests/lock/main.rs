@@ -133,7 +133,7 @@ fn a_package_without_a_wheel_is_told_with_who_needs_it_and_built_only_when_asked
     let said = bench
         .flowrun(&["lock"])
         .fails(2)
-        .says("error: `built` has no wheel at all")
+        .says("error: `built==2.0` has no wheel at all")
         .says("--> p.yaml:5:47")
         .says("only its source");
     said.says("built is needed by middle, needed by `top`").says("`no_binary: [built]`");
@@ -143,6 +143,33 @@ fn a_package_without_a_wheel_is_told_with_who_needs_it_and_built_only_when_asked
     bench.flowrun(&["lock"]).ok().says("with 3 packages");
     bench.line("built-2.0.tar.gz");
     assert!(bench.lock().contains("no-binary = [\n  \"built\",\n]"), "{}", bench.lock());
+}
+
+#[test]
+fn wheels_for_other_pythons_are_told_beside_the_step_that_asks() {
+    let text = format!("{ONE}  old:\n    run: echo x\n    python: {{ version: \"3.99\", requirements: [a, n] }}\n");
+    let bench = Bench::new(&text.replace("PYTHON [a]", "PYTHON [a, n]"));
+    let minor = support::wheels::version().replace("3.", "");
+    let file = format!("n-1.0-cp3{minor}-cp3{minor}-manylinux_2_17_{}.whl", std::env::consts::ARCH);
+    if !here().starts_with("linux") {
+        return support::skip("wheels of other Pythons", "its packages are made for Linux");
+    }
+    bench.package("a-1.0-py3-none-any.whl", &[]);
+    bench.package(&file, &[]);
+    // Beside a source, uv says of all of them that they are not usable.
+    bench.package("n-1.0.tar.gz", &[]);
+    let platforms = format!("platforms: [{}]\n", here());
+    bench.bed.write("p.yaml", &format!("{}{platforms}", bench.bed.read("p.yaml")));
+    bench
+        .flowrun(&["lock"])
+        .fails(2)
+        .says(&format!(
+            "`n==1.0` has no wheel for Python 3.99 on {}; there are some for Python 3.{minor} on {}",
+            here(),
+            here()
+        ))
+        .says("--> p.yaml:9:")
+        .says("take a version that has one, or one of those Pythons, or `no_binary: [n]`");
 }
 
 #[test]

@@ -5,13 +5,18 @@ use std::process::Command;
 
 /// Writes the archive that its name says: a wheel `NAME-VERSION-PY-ABI-PLATFORM.whl` or a source `NAME-VERSION.tar.gz`, with one module `NAME`
 /// whose `says()` gives `text`. The same bytes for the same words. A source builds itself; among its requirements `build:TOOL` is a package that
-/// it builds with, whose word its `built()` gives, `tag:PY-ABI-PLATFORM` what its wheel is for, and `odd:` makes other bytes each time.
+/// it builds with, whose word its `built()` gives, `tag:PY-ABI-PLATFORM` what its wheel is for, `odd:` makes other bytes
+/// each time, and `waits:FILE` writes the number of the process that builds to a file and then waits.
 const WRITE: &str = r#"
 import base64, hashlib, io, sys, tarfile, zipfile
 path, text, requires = sys.argv[1], sys.argv[2], sys.argv[3:]
 BACKEND = '''
 import importlib, os, stat, sys, time, zipfile
 def build_wheel(folder, settings=None, metadata=None):
+    if WAITS:
+        open(WAITS + '.new', 'w').write(str(os.getpid()))
+        os.rename(WAITS + '.new', WAITS)
+        time.sleep(120)
     about, file = 'NAME-VERSION.dist-info', 'NAME-VERSION-' + TAG + '.whl'
     tools = ' '.join(sorted(f'{tool}={importlib.import_module(tool).says()}' for tool in TOOLS))
     module = open('NAME.py').read() + f'def built(): return {tools!r}\\n' + (f'seed = {os.urandom(8)!r}\\n' if ODD else '')
@@ -31,12 +36,12 @@ metadata = f'Metadata-Version: 2.2\nName: {name}\nVersion: {version}\n' + ''.joi
 module = f'def says(): return {text!r}\n'
 if file.endswith('.tar.gz'):
     told = lambda word: [one.removeprefix(word) for one in requires if one.startswith(word)]
-    tools, tag, odd = told('build:'), (told('tag:') + ['py3-none-any'])[0], 'odd:' in requires
+    tools, tag, odd, waits = told('build:'), (told('tag:') + ['py3-none-any'])[0], 'odd:' in requires, (told('waits:') + [''])[0]
     requires = [one for one in requires if ':' not in one]
     metadata = f'Metadata-Version: 2.2\nName: {name}\nVersion: {version}\n' + ''.join(f'Requires-Dist: {one}\n' for one in requires)
     project = f'[build-system]\nrequires = {tools!r}\nbuild-backend = "backend"\nbackend-path = ["."]\n'
     project += f'[project]\nname = {name!r}\nversion = {version!r}\ndependencies = {requires!r}\n'
-    parts = {'PKG-INFO': metadata, 'pyproject.toml': project, f'{name}.py': module, 'backend.py': BACKEND.replace('NAME', name).replace('VERSION', version).replace('TOOLS', repr(tools)).replace('TAG', repr(tag)).replace('ODD', repr(odd))}
+    parts = {'PKG-INFO': metadata, 'pyproject.toml': project, f'{name}.py': module, 'backend.py': BACKEND.replace('NAME', name).replace('VERSION', version).replace('TOOLS', repr(tools)).replace('TAG', repr(tag)).replace('ODD', repr(odd)).replace('WAITS', repr(waits))}
     with tarfile.open(path, 'w:gz') as archive:
         for part, body in parts.items():
             info = tarfile.TarInfo(f'{name}-{version}/{part}')

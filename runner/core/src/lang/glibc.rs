@@ -46,6 +46,19 @@ impl Glibc {
         }
     }
 
+    /// What follows the `2.`.
+    pub fn minor(self) -> u32 {
+        match self {
+            Self::V17 => 17,
+            Self::V28 => 28,
+            Self::V31 => 31,
+            Self::V34 => 34,
+            Self::V35 => 35,
+            Self::V36 => 36,
+            Self::V39 => 39,
+        }
+    }
+
     /// That of a version.
     pub fn of(version: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|one| one.version() == version)

@@ -122,7 +122,7 @@ async fn one(
             tell(format!("locking the Python environment `{name}` for {platform}"));
             let question = Question { wish: &environment.wish, platform: parse(platform)?, kept: &kept, deep: true };
             let packages = python::resolve(completion.cache, question, say).await;
-            let packages = packages.map_err(|unresolved| placed(unresolved, completion.project))?;
+            let packages = packages.map_err(|unresolved| placed(unresolved, &environment.wish, completion.project))?;
             check_old(&completion.old.old, platform, &packages)?;
             environment.resolved.insert(platform.clone(), known(completion, &environment.wish, platform, packages));
             if *platform == completion.here.to_string() {

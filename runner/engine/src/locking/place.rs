@@ -2,12 +2,14 @@
 //!
 //! Which requirement that is, whoever resolves says; how it is shown, the command line.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::path::Path;
 
 use flowrun_core::lang::finding::Span;
 use flowrun_core::lang::yaml::{self, Node, Value};
 use flowrun_core::outcome::Failure;
+use flowrun_core::stored::lock::PythonWish;
 
 use crate::fetch::{checked_name, redact};
 use crate::project::Project;
@@ -57,39 +59,81 @@ impl Place {
     }
 }
 
-/// The failure with the place of the requirement that it is about.
-pub(super) fn placed(unresolved: Unresolved, project: &Project) -> Unlockable {
+/// The failure with the place of the requirement that it is about, of the environment that `wish` asks for.
+pub(super) fn placed(unresolved: Unresolved, wish: &PythonWish, project: &Project) -> Unlockable {
     let Unresolved { failure, about } = unresolved;
-    Unlockable { failure, place: about.and_then(|requirement| place(&requirement, project)) }
+    Unlockable { failure, place: about.and_then(|requirement| place(&requirement, wish, project)) }
 }
 
-fn place(requirement: &str, project: &Project) -> Option<Place> {
+fn place(requirement: &str, wish: &PythonWish, project: &Project) -> Option<Place> {
     let (node, _) = yaml::read(&project.text).ok()?;
-    let mut written = Vec::new();
-    requirements(&node, &mut written);
-    let here = |span: Span| Place { shown: project.shown.clone(), text: project.text.clone(), span };
-    if let Some((_, span)) = written.iter().find(|(text, _)| text.trim() == requirement) {
-        return Some(here(span.clone()));
-    }
-    written.iter().find_map(|(file, _)| {
-        let text = std::fs::read_to_string(project.path(file)).ok()?;
-        let span = within(&text, requirement)?;
-        let shown = Path::new(&project.shown).with_file_name(file).display().to_string();
+    let mut all = Vec::new();
+    written(&node, &mut all);
+    let read = |file: &str| std::fs::read_to_string(project.path(file)).ok();
+    // Several steps may ask for the same: it is shown where the rest is the same too, or at least the Python.
+    all.sort_by_key(|one| Reverse(one.likeness(wish, read)));
+    all.iter().find_map(|one| {
+        let (shown, text, span) = match one {
+            Written { requirements: Requirements::Here(list), .. } => {
+                let (_, span) = list.iter().find(|(text, _)| text.trim() == requirement)?;
+                (project.shown.clone(), project.text.clone(), span.clone())
+            }
+            Written { requirements: Requirements::In(file), .. } => {
+                let text = read(file)?;
+                let span = within(&text, requirement)?;
+                (Path::new(&project.shown).with_file_name(file).display().to_string(), text, span)
+            }
+        };
         Some(Place { shown, text, span })
     })
 }
 
-/// Every requirement that stands anywhere in a pipeline file, or the file that has them instead, and where.
-fn requirements(node: &Node, found: &mut Vec<(String, Span)>) {
+/// Requirements as they stand in a pipeline, and the Python beside them.
+struct Written {
+    python: Option<String>,
+    requirements: Requirements,
+}
+
+enum Requirements {
+    /// A list, each with its place.
+    Here(Vec<(String, Span)>),
+    /// A file that has them.
+    In(String),
+}
+
+impl Written {
+    /// How much of a wish it is: the more, the more.
+    fn likeness(&self, wish: &PythonWish, read: impl Fn(&str) -> Option<String>) -> (bool, bool) {
+        let all = match &self.requirements {
+            Requirements::Here(list) => {
+                let same = |asked: &String| list.iter().any(|(text, _)| text.trim() == asked);
+                list.len() == wish.requirements.len() && wish.requirements.iter().all(same)
+            }
+            Requirements::In(file) => {
+                read(file).is_some_and(|text| wish.requirements.iter().all(|asked| within(&text, asked).is_some()))
+            }
+        };
+        (all, self.python.as_ref() == Some(&wish.python))
+    }
+}
+
+/// All requirements of a pipeline file, wherever they stand in it.
+fn written(node: &Node, found: &mut Vec<Written>) {
     let text = |node: &Node| match &node.value {
         Value::Text(text) => Some((text.clone(), node.span.clone())),
         _ => None,
     };
+    let python =
+        || node.entries().iter().find(|(key, _)| key.name == "version").and_then(|(_, node)| Some(text(node)?.0));
     for (key, below) in node.entries() {
-        match &below.value {
-            Value::List(items) if key.name == "requirements" => found.extend(items.iter().filter_map(text)),
-            Value::Text(_) if key.name == "requirements" => found.extend(text(below)),
-            _ => requirements(below, found),
+        let requirements = match &below.value {
+            _ if key.name != "requirements" => None,
+            Value::List(items) => Some(Requirements::Here(items.iter().filter_map(text).collect())),
+            _ => text(below).map(|(file, _)| Requirements::In(file)),
+        };
+        match requirements {
+            Some(requirements) => found.push(Written { python: python(), requirements }),
+            None => written(below, found),
         }
     }
 }

@@ -147,14 +147,11 @@ fn numbers(folder: &Path) -> Vec<u32> {
 
 /// The versions that are here.
 async fn installed(uv: &Uv) -> Vec<String> {
-    #[derive(Deserialize)]
-    struct Found {
-        version: String,
-    }
-    let args = ["python", "list", "--only-installed", "--output-format=json"].map(Into::into);
+    let args = ["python", "list", "--only-installed"].map(Into::into);
     let Ok(said) = uv.run(&args, "", None).await else { return Vec::new() };
-    let found: Vec<Found> = serde_json::from_str(&said.stdout).unwrap_or_default();
-    found.into_iter().map(|found| found.version).collect::<BTreeSet<_>>().into_iter().collect()
+    // `cpython-3.11.7-linux-x86_64-gnu    /usr/bin/python3.11`
+    let versions = said.stdout.lines().filter_map(|line| line.split('-').nth(1));
+    versions.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 async fn ask(program: &Path) -> Result<Interpreter, Failure> {

@@ -20,6 +20,7 @@
 
 mod addresses;
 mod build;
+mod elsewhere;
 mod environment;
 mod intact;
 mod interpreter;

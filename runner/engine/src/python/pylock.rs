@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use flowrun_core::outcome::Failure;
+use flowrun_core::stored::lock::is_file_name;
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
 use crate::fetch::infrastructure;
@@ -35,6 +37,17 @@ pub(super) struct File {
     pub(super) size: Option<u64>,
     #[serde(default)]
     pub(super) hashes: BTreeMap<String, String>,
+}
+
+impl File {
+    /// What it is called, where that is a name for a file.
+    pub(super) fn named(&self) -> Option<String> {
+        let place = self.url.as_deref().map(|url| url.split(['?', '#']).next().unwrap_or(url)).or(self.path.as_deref());
+        // `%2B` is `+`, which stands in local versions.
+        let last = place.and_then(|place| place.rsplit('/').next());
+        let last = last.map(|last| percent_decode_str(last).decode_utf8_lossy().into_owned());
+        self.name.clone().or(last).filter(|name| is_file_name(name))
+    }
 }
 
 /// The packages of such a text.

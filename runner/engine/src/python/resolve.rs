@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use flowrun_core::outcome::{Failure, Say};
-use flowrun_core::stored::lock::{FilePin, PackagePin, PythonWish, is_file_name, is_name, is_sha256, is_version};
-use percent_encoding::percent_decode_str;
+use flowrun_core::stored::lock::{FilePin, PackagePin, PythonWish, is_name, is_sha256, is_version};
 use tokio::sync::mpsc::Sender;
 
+use super::elsewhere::{self, Elsewhere};
 use super::uv::{Said, Uv, failure, is_network};
 use super::{PythonLock, PythonSpec, interpreter, pylock, requirement, tags, unfit};
 use crate::fetch::{Cache, Platform, checked_name, infrastructure};
@@ -78,12 +78,24 @@ pub(crate) async fn resolve(
     }
     let said = ask(&uv, args, question, say).await?;
     if !said.well {
-        let found = unfit::found(&said.stderr, wish, platform, question.deep);
-        let what = format!("lock the Python {} environment for {platform}", wish.python);
-        let failure = found.unwrap_or_else(|| failure(&what, &said.stderr));
-        return Err(Unresolved { failure, about: unfit::about(&said.stderr, &wish.requirements).cloned() });
+        return Err(explained(&uv, &said.stderr, question).await?);
     }
     Ok(packages(&uv.read(pylock::NAME)?, wish, platform)?)
+}
+
+/// What uv complains of, as somebody who wrote the requirements wants it told.
+async fn explained(uv: &Uv, stderr: &str, question: Question<'_>) -> Result<Unresolved, Failure> {
+    let Question { wish, platform, deep, .. } = question;
+    let about = unfit::about(stderr, &wish.requirements).cloned();
+    let Some(missing) = unfit::missing(stderr) else {
+        let what = format!("lock the Python {} environment for {platform}", wish.python);
+        return Ok(Unresolved { failure: failure(&what, stderr), about });
+    };
+    let elsewhere = match missing.wanted() {
+        Some(wanted) => elsewhere::wheels(uv, wanted, &wish.python, platform, unfit::glibc_of(wish)).await?,
+        None => Elsewhere::Unknown,
+    };
+    Ok(Unresolved { failure: missing.told(wish, platform, &elsewhere, deep), about })
 }
 
 fn arguments(question: Question<'_>) -> Result<Vec<OsString>, Failure> {
@@ -152,13 +164,8 @@ fn packages(text: &str, wish: &PythonWish, platform: Platform) -> Result<Vec<Pac
 }
 
 fn file(file: &pylock::File) -> Option<FilePin> {
-    let place = file.url.as_deref().map(|url| url.split(['?', '#']).next().unwrap_or(url)).or(file.path.as_deref());
-    // `%2B` is `+`, which stands in local versions.
-    let last = place.and_then(|place| place.rsplit('/').next());
-    let last = last.map(|last| percent_decode_str(last).decode_utf8_lossy().into_owned());
-    let name = file.name.clone().or(last).filter(|name| is_file_name(name))?;
     let sha256 = file.hashes.get("sha256").filter(|sha256| is_sha256(sha256))?.clone();
-    Some(FilePin { file: name, sha256, size: file.size })
+    Some(FilePin { file: file.named()?, sha256, size: file.size })
 }
 
 #[cfg(test)]

@@ -49,6 +49,19 @@ const SAME: &[&str] = &[
     "UV_CREDENTIALS_DIR",
     "UV_PYTHON_INSTALL_DIR",
 ];
+/// What says where a machine has its compilers and libraries: nothing but a build looks at it.
+const COMPILERS: [&str; 10] = [
+    "CC",
+    "CXX",
+    "AR",
+    "LDFLAGS",
+    "CPATH",
+    "C_INCLUDE_PATH",
+    "CPLUS_INCLUDE_PATH",
+    "LIBRARY_PATH",
+    "PKG_CONFIG_PATH",
+    "SDKROOT",
+];
 /// Passed on by their beginning.
 const FAMILIES: [&str; 3] = ["UV_INDEX_", "UV_HTTP_", "UV_CONCURRENT_"];
 
@@ -77,7 +90,7 @@ pub(super) fn environment(
     exists: impl Fn(&Path) -> bool,
 ) -> BTreeMap<String, String> {
     let passed = |name: &str| {
-        let listed = SAME.contains(&name);
+        let listed = SAME.contains(&name) || COMPILERS.contains(&name);
         listed || FAMILIES.iter().any(|family| name.starts_with(family))
     };
     let mut told: BTreeMap<String, String> =

@@ -4,14 +4,62 @@
 //! names one, so that it does not depend on the machine. The order is that of `packaging.tags`: made for this Python before the stable ABI
 //! before none, then for the platform before any, newer platforms first. A later build of the same goes before.
 
+use flowrun_core::lang::glibc::Glibc;
 use flowrun_core::stored::lock::FilePin;
 
 use crate::fetch::{Arch, Os, Platform};
 
 /// The best of wheels that all fit.
 pub(super) fn best(wheels: Vec<FilePin>, python: &str, platform: Platform) -> Option<FilePin> {
-    let minor = python.split('.').nth(1).and_then(|minor| minor.parse().ok()).unwrap_or(0);
+    let minor = minor(python);
     wheels.into_iter().min_by_key(|wheel| (rank(&wheel.file, minor, platform), wheel.file.clone()))
+}
+
+/// The 11 of `3.11.7`.
+pub(super) fn minor(python: &str) -> u32 {
+    python.split('.').nth(1).and_then(|minor| minor.parse().ok()).unwrap_or(0)
+}
+
+/// Whether a wheel of that name can be installed on a Python 3.`minor` there.
+pub(super) fn fits(file: &str, minor: u32, platform: Platform, glibc: Glibc) -> bool {
+    let parts: Vec<&str> = file.trim_end_matches(".whl").split('-').collect();
+    let [.., python, abi, system] = parts.as_slice() else { return false };
+    let mut codes = python.split('.').flat_map(|python| abi.split('.').map(move |abi| (python, abi)));
+    codes.any(|(python, abi)| is_code_for(python, abi, minor))
+        && system.split('.').any(|tag| is_place(tag, platform, glibc))
+}
+
+fn is_code_for(python: &str, abi: &str, minor: u32) -> bool {
+    let of = |prefix: &str| python.strip_prefix(prefix)?.parse::<u32>().ok();
+    match (of("cp3"), of("py3"), abi) {
+        (Some(its), _, "abi3") => its <= minor,
+        // Not for a Python without a global lock (`cp313t`), which is another Python.
+        (Some(its), _, abi) => its == minor && !abi.ends_with('t'),
+        (None, Some(its), "none") => its <= minor,
+        _ => python == "py3" && abi == "none",
+    }
+}
+
+fn is_place(tag: &str, platform: Platform, glibc: Glibc) -> bool {
+    if tag == "any" {
+        return true;
+    }
+    match platform.os {
+        Os::Linux => {
+            tag.ends_with(&platform.arch.to_string()) && its_glibc(tag).is_some_and(|its| its <= glibc.minor())
+        }
+        Os::Macos if platform.arch == Arch::Aarch64 => {
+            tag.starts_with("macosx_") && (tag.ends_with("_arm64") || tag.ends_with("_universal2"))
+        }
+        Os::Macos => tag.starts_with("macosx_") && !tag.ends_with("_arm64"),
+    }
+}
+
+/// The 17 of `manylinux_2_17_x86_64`, and of what it was called before.
+fn its_glibc(tag: &str) -> Option<u32> {
+    let versions = [("manylinux2014", 17), ("manylinux2010", 12), ("manylinux1", 5)];
+    let named = versions.into_iter().find(|(name, _)| tag.starts_with(name)).map(|(_, glibc)| glibc);
+    named.or_else(|| tag.strip_prefix("manylinux_2_")?.split('_').next()?.parse::<u32>().ok())
 }
 
 /// The less the better: the kind of code, the platform, and the build.
@@ -61,12 +109,7 @@ fn place(tag: &str, platform: Platform) -> u32 {
         return ANY;
     }
     match platform.os {
-        Os::Linux => {
-            let versions = [("manylinux2014", 17), ("manylinux2010", 12), ("manylinux1", 5)];
-            let named = versions.into_iter().find(|(name, _)| tag.starts_with(name)).map(|(_, glibc)| glibc);
-            let glibc = named.or_else(|| tag.strip_prefix("manylinux_2_")?.split('_').next()?.parse::<u32>().ok());
-            glibc.map_or(1000, |glibc| 500_u32.saturating_sub(glibc))
-        }
+        Os::Linux => its_glibc(tag).map_or(1000, |glibc| 500_u32.saturating_sub(glibc)),
         Os::Macos => {
             let own = if platform.arch == Arch::Aarch64 { "arm64" } else { "x86_64" };
             let mut numbers =
@@ -122,5 +165,25 @@ mod tests {
         assert_eq!(chosen("3.11", "macos-aarch64", &clang), clang[0]);
         let odd = ["x-1-py3-none-any.whl", "x.whl"];
         assert_eq!(chosen("3.11", "linux-x86_64", &odd), odd[0]);
+    }
+
+    #[test]
+    fn a_wheel_fits_or_does_not() {
+        let fits = |file: &str, minor, platform: &str| {
+            super::fits(file, minor, platform.parse().expect("a platform"), Glibc::USUAL)
+        };
+        let numpy = "numpy-1.26.4-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl";
+        assert!(fits(numpy, 11, "linux-x86_64") && !fits(numpy, 12, "linux-x86_64"));
+        assert!(!fits(numpy, 11, "linux-aarch64") && !fits(numpy, 11, "macos-x86_64"));
+        assert!(!fits("n-1-cp313-cp313t-manylinux_2_17_x86_64.whl", 13, "linux-x86_64"), "free threads");
+        assert!(!fits("n-1-cp311-cp311-manylinux_2_34_x86_64.whl", 11, "linux-x86_64"), "a newer glibc");
+        assert!(!fits("n-1-cp311-cp311-musllinux_1_2_x86_64.whl", 11, "linux-x86_64"));
+        assert!(fits("n-1-cp39-abi3-manylinux1_x86_64.whl", 14, "linux-x86_64"));
+        assert!(!fits("n-1-cp312-abi3-manylinux1_x86_64.whl", 11, "linux-x86_64"));
+        assert!(fits("n-1-py2.py3-none-any.whl", 11, "macos-aarch64"));
+        assert!(!fits("n-1-py2-none-any.whl", 11, "macos-aarch64") && !fits("n.whl", 11, "linux-x86_64"));
+        assert!(fits("n-1-2-cp311-cp311-macosx_10_9_universal2.whl", 11, "macos-aarch64"));
+        assert!(fits("n-1-cp311-cp311-macosx_10_9_x86_64.whl", 11, "macos-x86_64"));
+        assert!(!fits("n-1-cp311-cp311-macosx_11_0_arm64.whl", 11, "macos-x86_64"));
     }
 }

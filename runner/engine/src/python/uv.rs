@@ -1,19 +1,20 @@
 //! Runs uv, and understands why it fails.
+//!
+//! A guard sees to it (see `process`) that uv, and the compilers that it runs, end with flowrun, whatever ends that: else they would write on
+//! into what the next flowrun makes anew.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
-use flowrun_core::outcome::{Failure, Say, Stream};
+use flowrun_core::outcome::{Failure, FailureKind, Say, Stream};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::Command;
-use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::{Sender, channel};
+use tokio_util::sync::CancellationToken;
 
 use super::settings;
 use crate::fetch::{self, Cache, infrastructure, redact, refused};
-use crate::process::Mask;
+use crate::process::{self, Command, Mask};
 
 /// The macOS that wheels are resolved for, and what is built is built for: the oldest that gets repairs, and what ONNX Runtime asks for.
 const MACOS: &str = "14.0";
@@ -31,8 +32,6 @@ pub(super) struct Uv {
     mask: Mask,
     /// Where it runs: an empty folder, so that no project's settings lie above it.
     scratch: TempDir,
-    /// Whether what it writes has the usual modes, whatever the user's are: they get into wheels.
-    masks: bool,
 }
 
 /// What it said.
@@ -67,7 +66,7 @@ impl Uv {
         env.insert("UV_NO_PROGRESS".into(), "1".into());
         env.insert("NO_COLOR".into(), "1".into());
         env.insert("MACOSX_DEPLOYMENT_TARGET".into(), MACOS.into());
-        Ok(Self { program, env, mask, scratch: cache.scratch()?, masks: false })
+        Ok(Self { program, env, mask, scratch: cache.scratch()? })
     }
 
     /// The same with another `PATH`.
@@ -80,7 +79,6 @@ impl Uv {
     pub(super) fn building(mut self, cache: &Path, always: &[(&str, &str)]) -> Self {
         self.env.extend(always.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         self.env.insert("UV_CACHE_DIR".into(), cache.to_string_lossy().into_owned());
-        self.masks = true;
         self
     }
 
@@ -118,51 +116,48 @@ impl Uv {
 
     /// Runs uv; what it tells of its work goes to `say`.
     pub(super) async fn run(&self, args: &[OsString], stdin: &str, say: Option<&Sender<Say>>) -> Result<Said, Failure> {
-        let broken =
-            |error: std::io::Error| infrastructure(format!("cannot run `{}`: {error}", self.program.display()));
-        let mut command = match self.masks {
-            false => Command::new(&self.program),
-            true => {
-                let mut shell = Command::new("/bin/sh");
-                shell.args(["-c", "umask 022; exec \"$0\" \"$@\""]).arg(&self.program);
-                shell
-            }
+        let command = Command {
+            argv: std::iter::once(self.program.clone().into()).chain(args.iter().cloned()).collect(),
+            dir: self.scratch.path().to_owned(),
+            env: self.env.clone(),
+            stdin: Some(stdin.as_bytes().to_vec()),
+            ..Command::default()
         };
-        command.args(args).current_dir(self.scratch.path()).env_clear().envs(&self.env).kill_on_drop(true);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut uv = command.spawn().map_err(broken)?;
-        let (mut input, output, words) = (uv.stdin.take(), uv.stdout.take(), uv.stderr.take());
-        let feed = async {
-            if let Some(mut input) = input.take() {
-                let _ = input.write_all(stdin.as_bytes()).await;
-            }
+        let (told, mut heard) = channel(64);
+        let nobody_stops = CancellationToken::new();
+        let running = async {
+            // It ends with this block, so that the listening ends.
+            let told = told;
+            process::run(&command, &told, &nobody_stops).await
         };
-        let read = async {
-            let mut text = Vec::new();
-            if let Some(mut output) = output {
-                let _ = output.read_to_end(&mut text).await;
-            }
-            String::from_utf8_lossy(&text).into_owned()
-        };
-        let listen = async {
-            let mut kept = String::new();
-            let Some(words) = words else { return kept };
-            let mut lines = BufReader::new(words).split(b'\n');
-            while let Ok(Some(line)) = lines.next_segment().await {
-                let line = self.clean(&String::from_utf8_lossy(&line));
-                if kept.len() < WORDS {
-                    kept.push_str(&line);
-                    kept.push('\n');
+        let listening = async {
+            let (mut stdout, mut stderr) = (String::new(), String::new());
+            while let Some(word) = heard.recv().await {
+                let Say::Line { stream, text } = word else { continue };
+                if stream == Stream::Stdout {
+                    stdout.push_str(&text);
+                    stdout.push('\n');
+                    continue;
+                }
+                let line = self.clean(&text);
+                if stderr.len() < WORDS {
+                    stderr.push_str(&line);
+                    stderr.push('\n');
                 }
                 if let Some(say) = say {
-                    let _ = say.send(Say::Line { stream: Stream::Stderr, text: line }).await;
+                    let _ = say.send(Say::Line { stream, text: line }).await;
                 }
             }
-            kept
+            (stdout, stderr)
         };
-        let ((), stdout, stderr) = tokio::join!(feed, read, listen);
-        let well = uv.wait().await.map_err(broken)?.success();
-        Ok(Said { well, stdout, stderr })
+        let (ended, (stdout, stderr)) = tokio::join!(running, listening);
+        match ended {
+            // It ended with a code: what that means, whoever asked knows.
+            Err(failure) if failure.kind != FailureKind::Step => {
+                Err(infrastructure(format!("uv did not come to its end: {}", failure.message)))
+            }
+            ended => Ok(Said { well: ended.is_ok(), stdout, stderr }),
+        }
     }
 
     fn clean(&self, line: &str) -> String {
