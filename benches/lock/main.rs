@@ -32,6 +32,8 @@ struct Bench {
 }
 
 fn main() {
+    // uv runs under a guard, and that is this program.
+    flowrun_engine::process::guard_if_asked();
     let mut args = std::env::args().skip(1).skip_while(|word| word != "--json");
     let json_file = args.nth(1).map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("lock.json"), PathBuf::from);
     let bench = Bench::new();

@@ -51,6 +51,11 @@ pub(super) fn write(
 
 /// Whether a bundle could be written there.
 pub(super) fn is_writable(output: &Path) -> Result<(), Failure> {
+    let folder = folder_of(output);
+    if !folder.is_dir() {
+        let text = format!("cannot write {}: there is no folder {}", output.display(), folder.display());
+        return Err(infrastructure(text).hint("make it first"));
+    }
     let tried = match output.is_dir() {
         true => Err(io::ErrorKind::IsADirectory.into()),
         false => Aside::beside(output).map(drop),
