@@ -10,6 +10,7 @@
 //! written, so that no folder has two digests. Knows nothing of disks: the engine walks them.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 
 use serde::{Deserialize, Serialize};
 
@@ -84,6 +85,8 @@ pub struct Tree {
 }
 
 const MAGIC: &str = "flowrun-tree 1\n";
+/// Bytes of most lines: the digest has 64, the rest is short.
+const LINE: usize = 100;
 
 /// Why bytes are not a stored folder.
 #[derive(Debug, thiserror::Error)]
@@ -102,12 +105,15 @@ pub enum BadTree {
 impl Tree {
     /// The stored bytes, whose blake3 is the folder's digest.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut text = String::from(MAGIC);
+        let mut bytes = Vec::with_capacity(MAGIC.len() + self.entries.len() * LINE);
+        bytes.extend_from_slice(MAGIC.as_bytes());
         for (name, entry) in &self.entries {
-            let name = serde_json::Value::from(name.as_str());
-            text.push_str(&format!("{} {} {} {name}\n", entry.mode.text(), entry.digest, entry.size));
+            // Writing to memory, and a text as JSON, cannot fail.
+            let _ = write!(bytes, "{} {} {} ", entry.mode.text(), entry.digest, entry.size);
+            let _ = serde_json::to_writer(&mut bytes, name);
+            bytes.push(b'\n');
         }
-        text.into_bytes()
+        bytes
     }
 
     /// Reads stored bytes back.
@@ -127,9 +133,14 @@ impl Tree {
 
     /// The folder as an artifact; its size is the sum of its entries'.
     pub fn artifact(&self) -> Artifact {
+        self.artifact_of(Digest::of(&self.to_bytes()))
+    }
+
+    /// The same for who knows the digest of its bytes already.
+    pub fn artifact_of(&self, digest: Digest) -> Artifact {
         // No disk holds so much, but a listing can say so.
         let size = self.entries.values().fold(0, |sum: u64, entry| sum.saturating_add(entry.size));
-        Artifact { mode: Mode::Folder, digest: Digest::of(&self.to_bytes()), size }
+        Artifact { mode: Mode::Folder, digest, size }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::fs::{File, Permissions};
-use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
@@ -10,6 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use flowrun_core::artifact::{Artifact, Mode, Tree};
 use flowrun_core::digest::Digest;
 
+use super::hashing::hash;
 use super::{Result, Store, StoreError, into_place};
 
 /// Seconds since 1970 that every blob carries as its modification time; see the module's essay.
@@ -39,6 +39,14 @@ impl Store {
                 |(kept, _)| if kept == digest { Ok(digest) } else { Err(StoreError::SourceChanged(aside.clone())) },
             );
         self.unless_kept(&aside, kept)
+    }
+
+    /// Keeps a folder's listing.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn put_tree(&self, tree: &Tree) -> Result<Artifact> {
+        Ok(tree.artifact_of(self.put_bytes(&tree.to_bytes())?))
     }
 
     /// Gives a finished file its stamp and its name. Nobody else may have a name for it.
@@ -188,21 +196,6 @@ pub(super) fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
             let _ = std::fs::remove_file(to);
             Err(error)
         }
-    }
-}
-
-/// The digest of an open file's bytes from where it stands, and how many they are.
-pub(super) fn hash(mut file: &File) -> std::io::Result<(Digest, u64)> {
-    let mut hasher = blake3::Hasher::new();
-    // Large enough for blake3 to use all of SIMD and for few system calls, small enough to stay in the cache.
-    let mut buffer = vec![0; 128 << 10];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok((Digest::from_bytes(*hasher.finalize().as_bytes()), hasher.count())),
-            Ok(read) => hasher.update(&buffer[..read]),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
     }
 }
 

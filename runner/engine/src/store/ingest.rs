@@ -1,7 +1,10 @@
 //! Bringing finished files and folders in.
 
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use flowrun_core::artifact::{Artifact, Mode, Tree, is_component};
 
@@ -44,11 +47,12 @@ impl Store {
             return Err(unkeepable(path, "it is neither a file nor a folder"));
         }
         let mut tree = Tree::default();
-        for (name, child) in children(path, depth)? {
-            tree.entries.insert(name, self.ingest_below(&child, take, depth + 1)?);
+        let folder = std::fs::File::open(path).map_err(StoreError::io(path))?;
+        for name in names(&folder, path, depth)? {
+            let kept = self.ingest_below(&path.join(&name), take, depth + 1)?;
+            tree.entries.insert(name, kept);
         }
-        self.put_bytes(&tree.to_bytes())?;
-        Ok(tree.artifact())
+        self.put_tree(&tree)
     }
 
     fn ingest_file(&self, path: &Path, take: Take) -> Result<Artifact> {
@@ -98,21 +102,24 @@ pub(super) fn unkeepable(path: &Path, problem: &'static str) -> StoreError {
     StoreError::Unkeepable { path: path.to_owned(), problem }
 }
 
-/// The entries of a folder by name.
-pub(super) fn children(folder: &Path, depth: usize) -> Result<Vec<(String, PathBuf)>> {
+/// The names of what is in an open folder, sorted; `path` is the folder's.
+pub(super) fn names(folder: impl AsFd, path: &Path, depth: usize) -> Result<Vec<String>> {
     if depth >= DEEPEST {
-        return Err(unkeepable(folder, "it lies more than 200 folders deep"));
+        return Err(unkeepable(path, "it lies more than 200 folders deep"));
     }
+    let io = |error: rustix::io::Errno| StoreError::io(path)(error.into());
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(StoreError::io(folder))? {
-        let entry = entry.map_err(StoreError::io(folder))?;
-        let path = entry.path();
-        match entry.file_name().into_string() {
-            Ok(name) if is_component(&name) => found.push((name, path)),
-            _ => return Err(unkeepable(&path, "its name is not UTF-8")),
+    for entry in rustix::fs::Dir::read_from(folder).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        match entry.file_name().to_bytes() {
+            b"." | b".." => {}
+            name => match std::str::from_utf8(name) {
+                Ok(name) if is_component(name) => found.push(name.to_owned()),
+                _ => return Err(unkeepable(&path.join(OsStr::from_bytes(name)), "its name is not UTF-8")),
+            },
         }
     }
-    found.sort();
+    found.sort_unstable();
     Ok(found)
 }
 

@@ -15,7 +15,6 @@
 //! same instant lose one's additions, which costs a hash.
 
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, PoisonError};
 
 use flowrun_core::digest::Digest;
@@ -32,14 +31,15 @@ const KEPT_DAYS: u64 = 60;
 const MOST: usize = 300_000;
 
 /// The state of a file that was looked at.
-pub(super) fn stat_of(found: &std::fs::Metadata) -> Stat {
-    let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+#[allow(clippy::allow_attributes, clippy::unnecessary_cast, reason = "the numbers are of other kinds on macOS")]
+pub(super) fn stat_of(found: &rustix::fs::Stat) -> Stat {
+    let nanos = |seconds, nanos| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
     Stat {
-        dev: found.dev(),
-        ino: found.ino(),
-        size: found.len(),
-        mtime: nanos(found.mtime(), found.mtime_nsec()),
-        ctime: nanos(found.ctime(), found.ctime_nsec()),
+        dev: found.st_dev as u64,
+        ino: found.st_ino as u64,
+        size: found.st_size as u64,
+        mtime: nanos(found.st_mtime, found.st_mtime_nsec as i64),
+        ctime: nanos(found.st_ctime, found.st_ctime_nsec as i64),
     }
 }
 

@@ -68,6 +68,7 @@ mod claims;
 mod compare;
 mod entries;
 mod gc;
+mod hashing;
 mod ingest;
 mod lay;
 mod memo;

@@ -1,15 +1,19 @@
 //! Files of the workspace: known by content without being copied, brought in when a step needs their bytes.
 
 use std::borrow::Cow;
-use std::os::unix::fs::PermissionsExt;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use flowrun_core::artifact::{Artifact, Mode, Tree};
 use flowrun_core::digest::Digest;
+use rustix::fs::{AtFlags, FileType, OFlags};
+use rustix::io::Errno;
 
-use super::blobs::{hash, open_plain};
-use super::ingest::{children, read_link, unkeepable};
-use super::memo::{Memo, now_nanos, stat_of};
+use super::blobs::open_plain;
+use super::hashing::hash;
+use super::ingest::{names, read_link, unkeepable};
+use super::memo::{Memo, Stat, now_nanos, stat_of};
 use super::{Result, Store, StoreError, Take};
 
 /// Entries of a source that are nobody's data. A step does not see them, so that a commit or an import changes no key.
@@ -22,32 +26,50 @@ impl Store {
     /// # Errors
     /// When something cannot be read, changes meanwhile, or cannot be kept.
     pub fn hash_source(&self, path: &Path, memo: &Memo) -> Result<Artifact> {
-        self.hash_below(&followed(path)?, memo, 0)
+        let path = followed(path)?;
+        let found = rustix::fs::lstat(&*path).map_err(io(&path))?;
+        self.hash_below(Looked { at: rustix::fs::CWD, name: path.as_os_str(), path: &path, found, depth: 0 }, memo)
     }
 
-    fn hash_below(&self, path: &Path, memo: &Memo, depth: usize) -> Result<Artifact> {
-        let found = std::fs::symlink_metadata(path).map_err(StoreError::io(path))?;
-        let kind = found.file_type();
-        if kind.is_symlink() {
-            let text = read_link(path, depth)?;
-            return Ok(Artifact { mode: Mode::Symlink, digest: Digest::of(text.as_bytes()), size: text.len() as u64 });
-        }
-        if kind.is_file() {
-            let digest = hash_known(path, &found, memo)?;
-            let mode = if found.permissions().mode() & 0o100 != 0 { Mode::Executable } else { Mode::File };
-            return Ok(Artifact { mode, digest, size: found.len() });
-        }
-        if !kind.is_dir() {
-            return Err(unkeepable(path, "it is neither a file nor a folder"));
-        }
-        let mut tree = Tree::default();
-        for (name, child) in children(path, depth)? {
-            if !LEFT_OUT.contains(&name.as_str()) {
-                tree.entries.insert(name, self.hash_below(&child, memo, depth + 1)?);
+    fn hash_below(&self, one: Looked<'_>, memo: &Memo) -> Result<Artifact> {
+        match FileType::from_raw_mode(one.found.st_mode) {
+            FileType::Symlink => {
+                let text = read_link(one.path, one.depth)?;
+                Ok(Artifact { mode: Mode::Symlink, digest: Digest::of(text.as_bytes()), size: text.len() as u64 })
             }
+            FileType::RegularFile => {
+                let stat = stat_of(&one.found);
+                let digest = match memo.recall(&stat) {
+                    Some(digest) => digest,
+                    None => hash_anew(one.path, stat, memo)?,
+                };
+                let mode = if one.found.st_mode & 0o100 != 0 { Mode::Executable } else { Mode::File };
+                Ok(Artifact { mode, digest, size: stat.size })
+            }
+            FileType::Directory => self.put_tree(&self.listed(&one, memo)?),
+            _ => Err(unkeepable(one.path, "it is neither a file nor a folder")),
         }
-        self.put_bytes(&tree.to_bytes())?;
-        Ok(tree.artifact())
+    }
+
+    /// A folder's entries are looked at from the folder, so that the system does not find it anew for each.
+    fn listed(&self, one: &Looked<'_>, memo: &Memo) -> Result<Tree> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder = rustix::fs::openat(one.at, one.name, flags, rustix::fs::Mode::empty()).map_err(io(one.path))?;
+        let mut entries = Vec::new();
+        // The path of the entry that is looked at.
+        let mut path = one.path.to_owned();
+        for name in names(&folder, one.path, one.depth)? {
+            if LEFT_OUT.contains(&name.as_str()) {
+                continue;
+            }
+            path.push(&name);
+            let found = rustix::fs::statat(&folder, name.as_str(), AtFlags::SYMLINK_NOFOLLOW).map_err(io(&path))?;
+            let below = Looked { at: folder.as_fd(), name: name.as_ref(), path: &path, found, depth: one.depth + 1 };
+            let artifact = self.hash_below(below, memo)?;
+            path.pop();
+            entries.push((name, artifact));
+        }
+        Ok(Tree { entries: entries.into_iter().collect() })
     }
 
     /// Brings in what a step needs of a source, if the store does not have it already.
@@ -98,16 +120,27 @@ fn gone(path: &Path, error: StoreError) -> StoreError {
     }
 }
 
-fn hash_known(path: &Path, found: &std::fs::Metadata, memo: &Memo) -> Result<Digest> {
-    let before = stat_of(found);
-    if let Some(digest) = memo.recall(&before) {
-        return Ok(digest);
-    }
-    let io = |error| StoreError::io(path)(error);
-    let file = open_plain(path).map_err(io)?;
+/// Something in a folder, and what was found when it was looked at.
+struct Looked<'a> {
+    at: BorrowedFd<'a>,
+    name: &'a OsStr,
+    /// The same as a path, for errors and for what is rarely done.
+    path: &'a Path,
+    found: rustix::fs::Stat,
+    /// Folders above it, of the source.
+    depth: usize,
+}
+
+fn io(path: &Path) -> impl FnOnce(Errno) -> StoreError {
+    move |error| StoreError::io(path)(error.into())
+}
+
+/// Hashes a file that was in this state when it was looked at.
+fn hash_anew(path: &Path, before: Stat, memo: &Memo) -> Result<Digest> {
+    let file = open_plain(path).map_err(StoreError::io(path))?;
     let now = now_nanos();
-    let (digest, size) = hash(&file).map_err(io)?;
-    let after = stat_of(&file.metadata().map_err(io)?);
+    let (digest, size) = hash(&file).map_err(StoreError::io(path))?;
+    let after = stat_of(&rustix::fs::fstat(&file).map_err(io(path))?);
     if before != after || size != after.size {
         return Err(StoreError::SourceChanged(path.to_owned()));
     }

@@ -1,0 +1,145 @@
+//! The digest of what is in an open file: of a small one as it is read, of a large one by all processors at once.
+//!
+//! blake3 is a tree over pieces of the content, so that the parts of a large file can be read and hashed apart and their values be joined
+//! (`blake3::hazmat`). Each thread reads a piece into memory of its own and hashes it there, while it still is in its processor's cache. It is
+//! read and not mapped: who cuts off a file that is mapped kills whoever looks at it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use blake3::hazmat::{ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root};
+use flowrun_core::digest::Digest;
+
+/// What is read at once of a small file: large enough for blake3 to use all of SIMD and for few system calls, small enough to stay in the cache.
+const SMALL: usize = 128 << 10;
+/// The same of a large one. A power of two, so that each piece is a tree of its own; two of them fit into the second cache of most processors.
+const PIECE: usize = 512 << 10;
+/// From here on it is worth to start threads, which takes 50 us: this much takes 3 ms.
+const LARGE: u64 = 8 << 20;
+/// More threads read no faster than memory gives.
+const MOST_THREADS: usize = 16;
+
+/// The digest of an open file's bytes, and how many they are.
+///
+/// # Errors
+/// When it cannot be read, or becomes shorter meanwhile.
+pub(super) fn hash(file: &File) -> io::Result<(Digest, u64)> {
+    let size = file.metadata()?.len();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+    match size >= LARGE && threads > 1 {
+        true => Ok((large(file, size, threads)?, size)),
+        false => small(file),
+    }
+}
+
+fn small(mut file: &File) -> io::Result<(Digest, u64)> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; SMALL];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok((Digest::from_bytes(*hasher.finalize().as_bytes()), hasher.count())),
+            Ok(read) => hasher.update(&buffer[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+    }
+}
+
+/// What was added since its size was looked at is not in it: whoever asks looks at the size again.
+fn large(file: &File, size: u64, threads: usize) -> io::Result<Digest> {
+    let next = AtomicU64::new(0);
+    let taken = std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..threads).map(|_| scope.spawn(|| pieces(file, size, &next))).collect();
+        let results =
+            readers.into_iter().map(|reader| reader.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into())));
+        results.collect::<io::Result<Vec<_>>>()
+    })?;
+    let mut values = vec![ChainingValue::default(); size.div_ceil(PIECE as u64) as usize];
+    for (place, value) in taken.into_iter().flatten() {
+        values[place as usize] = value;
+    }
+    let (left, right) = halves(&values, size);
+    Ok(Digest::from_bytes(
+        *merge_subtrees_root(&joined(left.0, left.1), &joined(right.0, right.1), Mode::Hash).as_bytes(),
+    ))
+}
+
+/// Hashes pieces that nobody has taken, until none is left.
+fn pieces(file: &File, size: u64, next: &AtomicU64) -> io::Result<Vec<(u64, ChainingValue)>> {
+    let mut buffer = vec![0; PIECE];
+    let mut done = Vec::new();
+    loop {
+        let place = next.fetch_add(1, Ordering::Relaxed);
+        let start = place * PIECE as u64;
+        if start >= size {
+            return Ok(done);
+        }
+        let piece = &mut buffer[..(size - start).min(PIECE as u64) as usize];
+        file.read_exact_at(piece, start)?;
+        done.push((place, blake3::Hasher::new().set_input_offset(start).update(piece).finalize_non_root()));
+    }
+}
+
+/// The two trees that blake3 makes of so many bytes, with the bytes of each.
+fn halves(values: &[ChainingValue], size: u64) -> ((&[ChainingValue], u64), (&[ChainingValue], u64)) {
+    let left = left_subtree_len(size);
+    let (first, second) = values.split_at((left / PIECE as u64) as usize);
+    ((first, left), (second, size - left))
+}
+
+fn joined(values: &[ChainingValue], size: u64) -> ChainingValue {
+    match values {
+        [one] => *one,
+        _ => {
+            let (left, right) = halves(values, size);
+            merge_subtrees_non_root(&joined(left.0, left.1), &joined(right.0, right.1), Mode::Hash)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_large_file_has_the_digest_of_its_bytes() {
+        let piece = PIECE as u64;
+        for size in [
+            piece + 1,
+            2 * piece,
+            3 * piece - 1,
+            7 * piece,
+            8 * piece,
+            LARGE - 1,
+            LARGE,
+            LARGE + 1,
+            2 * LARGE + piece + 5,
+        ] {
+            let mut bytes = vec![0; size as usize];
+            blake3::Hasher::new().update(&size.to_le_bytes()).finalize_xof().fill(&mut bytes);
+            let mut file = tempfile::tempfile().expect("a file");
+            file.write_all(&bytes).expect("written");
+            for threads in [1, 2, 5] {
+                assert_eq!(
+                    large(&file, size, threads).expect("read"),
+                    Digest::of(&bytes),
+                    "{size} bytes, {threads} threads"
+                );
+            }
+            std::io::Seek::rewind(&mut file).expect("rewound");
+            assert_eq!(hash(&file).expect("read"), (Digest::of(&bytes), size));
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_cut_off_meanwhile_is_an_error() {
+        let file = tempfile::tempfile().expect("a file");
+        file.set_len(LARGE).expect("sparse");
+        let cut = large(&file, LARGE + 1, 2).expect_err("there is less");
+        assert_eq!(cut.kind(), io::ErrorKind::UnexpectedEof);
+    }
+}
