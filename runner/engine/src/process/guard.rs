@@ -1,7 +1,7 @@
 //! The guard: a process between flowrun and the command (see the module's essay for why).
 //!
 //! Three threads, one of which decides: one waits for children, one reads the socket, both tell the first. No async runtime:
-//! a guard starts in a millisecond.
+//! a guard is forked in a fraction of a millisecond.
 
 use std::io::{self, BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,6 +16,8 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, setsid, wait};
 
 #[cfg(target_os = "linux")]
 use super::sandbox::{Rules, leave_network};
+#[cfg(target_os = "linux")]
+use super::server::{Role, serve};
 use super::tree::{kill_all, terminate_all};
 use super::wire::{Job, Report, STOP};
 use super::{GRACE, Sandbox};
@@ -40,9 +42,10 @@ enum Event {
     Gone,
 }
 
-/// Runs the one job that stdin, a socket, brings, and reports on the same socket. The exit code tells whether it could.
+/// Becomes a guard: runs the one job that stdin, a socket, brings, and reports on the same socket. On Linux first the server that guards
+/// are forked from. The exit code tells whether it could.
 pub fn guard_main() -> i32 {
-    match guard() {
+    match begin() {
         Ok(()) => 0,
         Err(error) => {
             // The pipe of the step's stderr: the only place where anyone may look.
@@ -50,6 +53,21 @@ pub fn guard_main() -> i32 {
             1
         }
     }
+}
+
+fn begin() -> io::Result<()> {
+    // What a command makes must not depend on who started flowrun.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    keep_to_ourselves();
+    #[cfg(target_os = "linux")]
+    {
+        // The server's own session: a terminal's Ctrl-C is for flowrun.
+        let _ = setsid();
+        if let Role::Server = serve()? {
+            return Ok(());
+        }
+    }
+    guard()
 }
 
 fn guard() -> io::Result<()> {
@@ -61,10 +79,9 @@ fn guard() -> io::Result<()> {
         let _ = rustix::thread::set_name(c"step-guard");
         let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     }
-    // What a command makes must not depend on who started flowrun.
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    keep_to_ourselves();
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    // Before all else: who hears nothing of a guard may ask for another, since nothing was started.
+    tell(&socket, Report::Guarding(rustix::process::getpid().as_raw_nonzero().get()))?;
     let mut incoming = BufReader::new(socket.try_clone()?);
     let job = Job::decode(&mut incoming)?;
     let command = match start(job) {
@@ -80,8 +97,10 @@ fn guard() -> io::Result<()> {
 }
 
 fn oversee_all(command: Pid, socket: &UnixStream, incoming: BufReader<UnixStream>) -> io::Result<()> {
-    // flowrun may be gone already, which the listening thread finds out: then there is a tree to kill, and nobody to tell.
-    let _ = tell(socket, Report::Started(command.as_raw_nonzero().get()));
+    if cfg!(not(target_os = "linux")) {
+        // flowrun may be gone already, which the listening thread finds out: then there is a tree to kill, and nobody to tell.
+        let _ = tell(socket, Report::Started(command.as_raw_nonzero().get()));
+    }
     let (events, inbox) = channel();
     let for_waiting = events.clone();
     std::thread::Builder::new().name("wait".into()).spawn(move || await_children(&for_waiting))?;
@@ -104,7 +123,7 @@ fn keep_to_ourselves() {
     }
 }
 
-fn tell(mut socket: &UnixStream, report: Report) -> io::Result<()> {
+pub(super) fn tell(mut socket: &UnixStream, report: Report) -> io::Result<()> {
     socket.write_all(report.encode().as_bytes())
 }
 
