@@ -46,6 +46,8 @@ mod tests;
 #[cfg(unix)]
 mod tree;
 #[cfg(unix)]
+mod watch;
+#[cfg(unix)]
 mod which;
 #[cfg(unix)]
 mod wire;

@@ -170,19 +170,20 @@ async fn listen(
     over: &CancellationToken,
 ) {
     let mut lines = Lines::new(mask);
-    let mut buffer = vec![0; PIPE];
+    let mut buffer = Vec::with_capacity(PIPE);
     let mut found = Vec::new();
     let mut release = None;
     loop {
+        buffer.clear();
         let read = tokio::select! {
             biased;
-            read = pipe.read(&mut buffer) => Some(read),
+            read = pipe.read_buf(&mut buffer) => Some(read),
             () = sleep_until(release.unwrap_or_else(Instant::now)), if release.is_some() => None,
-            () = over.cancelled() => Some(timeout(DRAIN, pipe.read(&mut buffer)).await.unwrap_or(Ok(0))),
+            () = over.cancelled() => Some(timeout(DRAIN, pipe.read_buf(&mut buffer)).await.unwrap_or(Ok(0))),
         };
         match read {
             None => {}
-            Some(Ok(length @ 1..)) => lines.feed(&buffer[..length], &mut found),
+            Some(Ok(1..)) => lines.feed(&buffer, &mut found),
             Some(_) => break,
         }
         // Also where the pipe never runs dry.

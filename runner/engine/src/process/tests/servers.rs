@@ -77,6 +77,24 @@ async fn commands_that_start_while_a_server_dies_find_another() {
 }
 
 #[tokio::test]
+async fn a_command_has_all_its_signals() {
+    let dir = tempfile::tempdir().unwrap();
+    let (end, lines) = outcome(&own(dir.path(), "grep '^SigBlk' /proc/self/status")).await;
+    assert_eq!(end, Ok(()));
+    assert_eq!(texts(&lines, Stream::Stdout), [format!("SigBlk:\t{}", "0".repeat(16))], "none is held back");
+}
+
+/// What is orphaned becomes the guard's child, and may be much over a long command's life.
+#[tokio::test]
+async fn orphans_that_end_leave_nothing_while_the_command_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "for n in 1 2 3 4 5; do (sh -c : & echo $! >> pids); done; sleep 0.3
+        for pid in $(cat pids); do ! [ -e /proc/$pid ] || echo $pid is left; done";
+    let (end, lines) = outcome(&own(dir.path(), script)).await;
+    assert_eq!((end, lines), (Ok(()), vec![]));
+}
+
+#[tokio::test]
 async fn guards_and_servers_keep_nothing_of_each_other() {
     let dir = tempfile::tempdir().unwrap();
     let first = own(dir.path(), UNTIL_GO);
