@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
 
@@ -61,6 +62,23 @@ fn a_flowrun_that_is_killed_leaves_none_of_them() {
     let is_gone = |pid: &str| stat(pid).is_empty() || stat(pid).contains(") Z ");
     wait_for("their end", || is_gone(&guard) && is_gone(&server));
     assert!(bed.marks().is_empty());
+}
+
+/// Starting a program costs a step as much as all else that is done for it.
+#[test]
+fn one_process_is_started_for_all_steps() {
+    let step = |at: usize| {
+        format!(
+            "  s{at}: {{ run: \"echo {at} $PPID $(cut -d' ' -f4 /proc/$PPID/stat) >> {{outside}}/parents\", tools: [cut] }}\n"
+        )
+    };
+    let steps: String = (0..8).map(step).collect();
+    let bed = Bed::marking(&format!("flowrun: 1\nsteps:\n{steps}"));
+    bed.flowrun(&["run", "p.yaml"]).ok();
+    let told = bed.told("parents");
+    let of = |at: usize| -> BTreeSet<&str> { told.lines().filter_map(|line| line.split(' ').nth(at)).collect() };
+    let (guards, servers) = (of(1), of(2));
+    assert_eq!((guards.len(), servers.len()), (8, 1), "{told}");
 }
 
 /// Seconds of processors that children of this process have taken which it has waited for, and those they waited for.

@@ -20,9 +20,10 @@
 //! | flowrun is killed, even by SIGKILL | the same                                                                         |
 //! | the guard is killed                | the command dies with it (parent-death signal), flowrun kills its session; what daemonised itself may stay |
 //! | the server is killed               | guards go on; a command that was not yet given to one starts another server      |
-//! | guard and flowrun are killed at once | the command dies; what daemonised itself may stay                                |
+//! | guard and flowrun are, at once     | the command dies; what daemonised itself may stay                                |
 //!
-//! On macOS there is no server, and each guard is started for itself; nor is there a subreaper: the command's process group is killed, and what left the group may stay.
+//! On macOS there is no server, and each guard is started for itself; nor is there a subreaper: the command's process group is killed,
+//! and what left the group may stay.
 //! The sandbox is put on by the guard, between fork and exec: see [`Sandbox`].
 //! Knows nothing of steps, time limits or retries: those wrap it.
 
