@@ -11,8 +11,11 @@ pub(in super::super) struct Origin(Child);
 
 impl Origin {
     pub(super) fn start(program: Option<&Path>, ends: Ends) -> io::Result<Self> {
-        let pipes = |process: &mut std::process::Command| drop(process.stdout(ends.stdout).stderr(ends.stderr));
-        super::spawn(program, ends.socket, pipes).map(Self)
+        let Ends { socket, stdout, stderr } = ends;
+        let child = super::spawn(program, socket, |process| {
+            process.stdout(stdout).stderr(stderr);
+        })?;
+        Ok(Self(child))
     }
 
     /// The guard ended, and so its number can be given out again.
