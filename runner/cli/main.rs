@@ -50,7 +50,9 @@ fn main() -> ExitCode {
 
 fn dispatch(cli: Cli) -> Exit {
     output::choose_colour(cli.color);
-    match cli.verb.exec() {
+    let ended = cli.verb.exec();
+    flowrun_engine::process::dismiss_guards();
+    match ended {
         Ok(exit) => exit,
         Err(error) => error.complain(),
     }

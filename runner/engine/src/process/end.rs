@@ -107,6 +107,11 @@ pub(super) fn online(errno: i32) -> Failure {
         .hint("`network: false` needs root or user namespaces (some systems restrict them: see `sysctl kernel.unprivileged_userns_clone` and AppArmor)")
 }
 
+/// There is no process for a guard.
+pub(super) fn unforked(error: &std::io::Error) -> Failure {
+    Failure::new(FailureKind::Infrastructure, format!("cannot start the process that guards the command: {error}"))
+}
+
 /// The guard ended without a word about the command.
 pub(super) fn unguarded(started: bool) -> Failure {
     if started {

@@ -1,23 +1,24 @@
 //! The guard: a process between flowrun and the command (see the module's essay for why).
 //!
-//! Three threads, one of which decides: one waits for children, one reads the socket, both tell the first. No async runtime:
-//! a guard starts in a millisecond.
+//! One thread, and no async runtime: a guard is forked in a fraction of a millisecond.
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command as Process, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, setsid, wait};
+use rustix::process::{Pid, WaitStatus, setsid};
 
 #[cfg(target_os = "linux")]
 use super::sandbox::{Rules, leave_network};
+#[cfg(target_os = "linux")]
+use super::server::{Role, serve};
 use super::tree::{kill_all, terminate_all};
-use super::wire::{Job, Report, STOP};
+use super::watch::{Event, Watch, let_through};
+use super::wire::{Job, Report};
 use super::{GRACE, Sandbox};
 
 /// How long the guard tries to get rid of what is left before it says that something is. Only what cannot be killed takes that
@@ -28,21 +29,10 @@ const ROUND: Duration = Duration::from_millis(5);
 /// How much sooner than flowrun the kernel should take the command when memory runs out (of 1000).
 const OOM_SCORE: &str = "300";
 
-/// What the deciding thread is told.
-enum Event {
-    /// A child ended: the command, or an orphan of its.
-    Ended(Pid, WaitStatus),
-    /// No child is left.
-    Childless,
-    /// flowrun asks for a kind stop.
-    Stop,
-    /// flowrun is gone.
-    Gone,
-}
-
-/// Runs the one job that stdin, a socket, brings, and reports on the same socket. The exit code tells whether it could.
+/// Becomes a guard: runs the one job that stdin, a socket, brings, and reports on the same socket. On Linux first the server that guards
+/// are forked from. The exit code tells whether it could.
 pub fn guard_main() -> i32 {
-    match guard() {
+    match begin() {
         Ok(()) => 0,
         Err(error) => {
             // The pipe of the step's stderr: the only place where anyone may look.
@@ -50,6 +40,21 @@ pub fn guard_main() -> i32 {
             1
         }
     }
+}
+
+fn begin() -> io::Result<()> {
+    // What a command makes must not depend on who started flowrun.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    keep_to_ourselves();
+    #[cfg(target_os = "linux")]
+    {
+        // The server's own session: a terminal's Ctrl-C is for flowrun.
+        let _ = setsid();
+        if let Role::Server = serve()? {
+            return Ok(());
+        }
+    }
+    guard()
 }
 
 fn guard() -> io::Result<()> {
@@ -61,33 +66,27 @@ fn guard() -> io::Result<()> {
         let _ = rustix::thread::set_name(c"step-guard");
         let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     }
-    // What a command makes must not depend on who started flowrun.
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    keep_to_ourselves();
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    // Before all else: who hears nothing of a guard may ask for another, since nothing was started.
+    tell(&socket, Report::Guarding(rustix::process::getpid().as_raw_nonzero().get()))?;
     let mut incoming = BufReader::new(socket.try_clone()?);
     let job = Job::decode(&mut incoming)?;
+    let mut watch = Watch::begin(incoming)?;
     let command = match start(job) {
         Ok(command) => command,
         Err(report) => return tell(&socket, report),
     };
-    // Whatever goes wrong from here on, the command must not outlive it.
-    let overseen = oversee_all(command, &socket, incoming);
-    if overseen.is_err() {
-        kill_all(command);
+    if cfg!(not(target_os = "linux")) {
+        // flowrun may be gone already, which is found out below: then there is a tree to kill, and nobody to tell.
+        let _ = tell(&socket, Report::Started(command.as_raw_nonzero().get()));
     }
-    overseen
-}
-
-fn oversee_all(command: Pid, socket: &UnixStream, incoming: BufReader<UnixStream>) -> io::Result<()> {
-    // flowrun may be gone already, which the listening thread finds out: then there is a tree to kill, and nobody to tell.
-    let _ = tell(socket, Report::Started(command.as_raw_nonzero().get()));
-    let (events, inbox) = channel();
-    let for_waiting = events.clone();
-    std::thread::Builder::new().name("wait".into()).spawn(move || await_children(&for_waiting))?;
-    std::thread::Builder::new().name("listen".into()).spawn(move || listen(incoming, &events))?;
-    for report in oversee(command, &inbox) {
-        let _ = tell(socket, report);
+    match oversee(command, &mut watch) {
+        Ok(reports) => reports.into_iter().for_each(|report| drop(tell(&socket, report))),
+        // Whatever went wrong, the command must not outlive it.
+        Err(error) => {
+            kill_all(command);
+            return Err(error);
+        }
     }
     Ok(())
 }
@@ -104,7 +103,7 @@ fn keep_to_ourselves() {
     }
 }
 
-fn tell(mut socket: &UnixStream, report: Report) -> io::Result<()> {
+pub(super) fn tell(mut socket: &UnixStream, report: Report) -> io::Result<()> {
     socket.write_all(report.encode().as_bytes())
 }
 
@@ -151,6 +150,8 @@ fn start_in(mut process: Process, job: Job) -> io::Result<Pid> {
     }
     process.env_clear().envs(job.env).current_dir(&job.dir).process_group(0);
     process.stdin(if job.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+    // SAFETY: between fork and exec the hook makes a system call and allocates nothing, nor does it take a lock.
+    unsafe { process.pre_exec(let_through) };
     #[cfg(target_os = "linux")]
     die_with_guard(&mut process);
     let mut child = process.spawn()?;
@@ -171,41 +172,12 @@ fn start_in(mut process: Process, job: Job) -> io::Result<Pid> {
 fn die_with_guard(process: &mut Process) {
     let guard = rustix::process::getpid();
     let hook = move || {
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
         // It may have died before the line above.
         if rustix::process::getppid() == Some(guard) { Ok(()) } else { Err(rustix::io::Errno::SRCH.into()) }
     };
     // SAFETY: between fork and exec the hook makes two system calls and allocates nothing, nor does it take a lock.
     unsafe { process.pre_exec(hook) };
-}
-
-fn await_children(events: &Sender<Event>) {
-    loop {
-        let event = match wait(WaitOptions::empty()) {
-            Ok(Some((pid, status))) => Event::Ended(pid, status),
-            Ok(None) | Err(rustix::io::Errno::INTR) => continue,
-            Err(_) => Event::Childless,
-        };
-        let last = matches!(event, Event::Childless);
-        if events.send(event).is_err() || last {
-            return;
-        }
-    }
-}
-
-fn listen(mut incoming: impl Read, events: &Sender<Event>) {
-    loop {
-        let mut byte = [0];
-        let event = match incoming.read(&mut byte) {
-            Ok(1) if byte[0] == STOP => Event::Stop,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            _ => Event::Gone,
-        };
-        let last = matches!(event, Event::Gone);
-        if events.send(event).is_err() || last {
-            return;
-        }
-    }
 }
 
 /// What is being done about the tree.
@@ -219,39 +191,39 @@ enum Phase {
 }
 
 /// Sees the command through to its end and its tree to nothing. The one place that decides.
-fn oversee(command: Pid, inbox: &Receiver<Event>) -> Vec<Report> {
+fn oversee(command: Pid, watch: &mut Watch) -> io::Result<Vec<Report>> {
     let mut phase = Phase::Running;
     let mut end = None;
     let mut left = true;
     loop {
         let event = match phase {
-            Phase::Running => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Phase::Stopping(until) => inbox.recv_timeout(until.saturating_duration_since(Instant::now())),
+            Phase::Running => watch.next(None)?,
+            Phase::Stopping(until) => watch.next(Some(until.saturating_duration_since(Instant::now())))?,
             Phase::Killing(until) if Instant::now() >= until => break,
-            Phase::Killing(_) => inbox.recv_timeout(ROUND),
+            Phase::Killing(_) => watch.next(Some(ROUND))?,
         };
         phase = match (event, phase) {
-            (Ok(Event::Childless), _) => {
+            (Some(Event::Childless), _) => {
                 left = false;
                 break;
             }
-            (Ok(Event::Ended(pid, status)), before) if pid == command => {
+            (Some(Event::Ended(pid, status)), before) if pid == command => {
                 end = Some(status);
                 // The children of a shell that was told to stop still have their time; otherwise, what stays is a straggler.
                 // Most often there is none, and `Childless` comes before the first round.
                 if matches!(before, Phase::Running) { Phase::Killing(Instant::now() + PATIENCE) } else { before }
             }
-            (Ok(Event::Ended(..)), before) => before,
-            (Ok(Event::Stop), Phase::Running) => {
+            (Some(Event::Ended(..)), before) => before,
+            (Some(Event::Stop), Phase::Running) => {
                 terminate_all(command);
                 Phase::Stopping(Instant::now() + GRACE)
             }
-            (Ok(Event::Stop | Event::Gone), Phase::Killing(until)) => Phase::Killing(until),
-            (Ok(Event::Stop | Event::Gone) | Err(_), Phase::Running | Phase::Stopping(_)) => {
+            (Some(Event::Stop | Event::Gone), Phase::Killing(until)) => Phase::Killing(until),
+            (Some(Event::Stop | Event::Gone) | None, Phase::Running | Phase::Stopping(_)) => {
                 kill_all(command);
                 Phase::Killing(Instant::now() + PATIENCE)
             }
-            (Err(_), Phase::Killing(until)) => {
+            (None, Phase::Killing(until)) => {
                 kill_all(command);
                 Phase::Killing(until)
             }
@@ -261,7 +233,7 @@ fn oversee(command: Pid, inbox: &Receiver<Event>) -> Vec<Report> {
         // No orphan is ours here, so `Childless` says nothing about the group.
         kill_all(command);
     }
-    end.and_then(report).into_iter().chain(left.then_some(Report::Left)).collect()
+    Ok(end.and_then(report).into_iter().chain(left.then_some(Report::Left)).collect())
 }
 
 fn report(status: WaitStatus) -> Option<Report> {

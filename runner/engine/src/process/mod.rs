@@ -1,15 +1,16 @@
 //! Running one command in a folder that somebody prepared: its lines, its end, and the certainty that nothing of it stays.
 //!
 //! ```text
-//!   flowrun ──spawn──► guard (flowrun itself, `__guard`) ──spawn──► the command ──► whatever it starts
-//!      │  ◄── socket on the guard's stdin ──►  │                        │
-//!      └──────────── stdout and stderr: pipes that guard and command share
+//!   flowrun ──spawn──► server (flowrun itself, `__guard`) ──fork──► guard ──spawn──► the command ──► whatever it starts
+//!      │  ◄───────────── socket on the guard's stdin ───────────────►  │                 │
+//!      └──────────────── stdout and stderr: pipes that guard and command share
 //! ```
 //!
 //! The guard exists because only a parent can be told of its orphans. It is in a session of its own, so that a terminal's Ctrl-C
 //! reaches flowrun alone; it is the *child subreaper*, so that a daemonised grandchild becomes its child and not init's; and it
 //! holds one end of a socket, so that the kernel tells it when flowrun is gone, whatever killed flowrun. Then, when the command
 //! has ended, or when it is told to stop, it kills all that is left below it and says how the command ended.
+//! The server is there since starting flowrun for each guard would take as long as the command: see `server.rs`.
 //!
 //! | what happens                       | what follows                                                                    |
 //! |------------------------------------|---------------------------------------------------------------------------------|
@@ -18,9 +19,11 @@
 //! | the future of [`run`] is dropped   | the socket closes: SIGKILL to the whole tree at once                             |
 //! | flowrun is killed, even by SIGKILL | the same                                                                         |
 //! | the guard is killed                | the command dies with it (parent-death signal), flowrun kills its session; what daemonised itself may stay |
-//! | both are killed at once            | the command dies; what daemonised itself may stay                                |
+//! | the server is killed               | guards go on; a command that was not yet given to one starts another server      |
+//! | guard and flowrun are, at once     | the command dies; what daemonised itself may stay                                |
 //!
-//! On macOS there is no subreaper: the command's process group is killed, and what left the group may stay.
+//! On macOS there is no server, and each guard is started for itself; nor is there a subreaper: the command's process group is killed,
+//! and what left the group may stay.
 //! The sandbox is put on by the guard, between fork and exec: see [`Sandbox`].
 //! Knows nothing of steps, time limits or retries: those wrap it.
 
@@ -34,11 +37,17 @@ mod mask;
 #[cfg(unix)]
 mod run;
 mod sandbox;
+#[cfg(target_os = "linux")]
+mod server;
+#[cfg(unix)]
+mod start;
 #[cfg(all(test, unix))]
 #[expect(clippy::unwrap_used, reason = "a test may")]
 mod tests;
 #[cfg(unix)]
 mod tree;
+#[cfg(unix)]
+mod watch;
 #[cfg(unix)]
 mod which;
 #[cfg(unix)]
@@ -95,6 +104,13 @@ pub fn guard_if_asked() {
         #[cfg(unix)]
         std::process::exit(guard_main());
     }
+}
+
+/// Lets the processes end that guards came from, once no command runs: what commands took of the processors is then counted as that of
+/// this process's children. Without it they end by themselves, with this process.
+pub fn dismiss_guards() {
+    #[cfg(target_os = "linux")]
+    start::dismiss_all();
 }
 
 /// Running commands needs Unix.

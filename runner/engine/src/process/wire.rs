@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! flowrun → guard   magic, then the job's byte strings, each with its length (u64, little endian); later [`STOP`]
-//! guard → flowrun   lines: `started PID`, then `exited CODE` or `signalled NUMBER`, then perhaps `left`; or `failed ERRNO`,
-//!                   or `unconfined 0` or `online ERRNO` where it could not be kept to its sandbox or from the network
+//! guard → flowrun   lines: `guarding PID`, `started PID` where the kernel needs help to end it, then `exited CODE` or `signalled NUMBER`,
+//!                   then perhaps `left`; or `failed ERRNO`, or `unconfined 0` or `online ERRNO` where it could not be kept to its
+//!                   sandbox or from the network
+//! server → flowrun  `unforked ERRNO`, in the place of the guard that it could not make
 //! ```
 //!
 //! Both ends are the same program, so the magic only tells a stranger's input apart; there are no versions.
@@ -15,7 +17,7 @@ use std::path::PathBuf;
 
 use super::Sandbox;
 
-const MAGIC: &[u8; 16] = b"flowrun guard 2\n";
+const MAGIC: &[u8; 16] = b"flowrun guard 3\n";
 /// The byte that asks for a kind stop.
 pub(super) const STOP: u8 = b's';
 /// A string longer than this is no job of ours: `execve` takes no argument above 128 KiB, and stdin is a file's worth at most.
@@ -116,6 +118,10 @@ fn os(from: &mut impl Read) -> io::Result<OsString> {
 /// What the guard reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Report {
+    /// The guard is this process, and leads a session. The first that is said, so that nothing was started before it.
+    Guarding(i32),
+    /// There is no guard, for this `errno`.
+    Unforked(i32),
     /// The command runs, as this process and group.
     Started(i32),
     /// It could not be started, for this `errno`.
@@ -135,6 +141,8 @@ pub(super) enum Report {
 impl Report {
     pub(super) fn encode(self) -> String {
         match self {
+            Self::Guarding(pid) => format!("guarding {pid}\n"),
+            Self::Unforked(errno) => format!("unforked {errno}\n"),
             Self::Started(pid) => format!("started {pid}\n"),
             Self::Failed(errno) => format!("failed {errno}\n"),
             Self::Exited(code) => format!("exited {code}\n"),
@@ -149,6 +157,8 @@ impl Report {
         let (word, number) = line.trim_end().split_once(' ')?;
         let number = number.parse().ok()?;
         match word {
+            "guarding" => Some(Self::Guarding(number)),
+            "unforked" => Some(Self::Unforked(number)),
             "started" => Some(Self::Started(number)),
             "failed" => Some(Self::Failed(number)),
             "exited" => Some(Self::Exited(number)),
@@ -196,7 +206,8 @@ mod tests {
     #[test]
     fn a_report_survives_its_line() {
         let plain = [Report::Started(7), Report::Failed(2), Report::Exited(3), Report::Signalled(9), Report::Left];
-        for report in plain.into_iter().chain([Report::Unconfined, Report::Online(1)]) {
+        let more = [Report::Unconfined, Report::Online(1), Report::Guarding(8), Report::Unforked(11)];
+        for report in plain.into_iter().chain(more) {
             assert_eq!(Report::decode(&report.encode()), Some(report));
         }
         assert_eq!(Report::decode("running 0 tests\n"), None);

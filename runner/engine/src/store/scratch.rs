@@ -110,41 +110,59 @@ pub(super) fn discard(path: &Path) -> Result<()> {
     removed.or_else(gone).map_err(StoreError::io(path))
 }
 
-/// Removes a folder and all that is in it. What lies in a folder of it is moved up into it first: a step can nest folders deeper than a
-/// path can say and deeper than calls can nest, and so it is no matter.
+/// Folders inside a folder that are emptied where they lie, so that a path is longer than that of the folder by as many names of 255 bytes
+/// at most, and one: a path may have 4,096. As deep as inputs lie in the room of a step.
+const WHERE_IT_LIES: usize = 3;
+
+/// Removes a folder and all that is in it. What lies deeper is moved up into it first: a step can nest folders deeper than a path can say and
+/// deeper than calls can nest, and so it is no matter.
 fn raze(folder: &Path) -> io::Result<()> {
     let mut names = 0;
-    make_writable(folder);
-    // A pass may miss what it moves up itself.
-    while raze_entries(folder, |entry| empty(entry, folder, &mut names))? {}
-    std::fs::remove_dir(folder)
+    loop {
+        // A pass may miss what it moves up itself.
+        let any = empty(folder, folder, WHERE_IT_LIES, &mut names)?;
+        match std::fs::remove_dir(folder) {
+            Err(error) if any && error.kind() == ErrorKind::DirectoryNotEmpty => {}
+            removed => return removed,
+        }
+    }
 }
 
-/// Removes the entries of a folder, each folder in it once `folder_first` is through with it. Whether there were any.
-fn raze_entries(folder: &Path, mut folder_first: impl FnMut(&Path) -> io::Result<bool>) -> io::Result<bool> {
+/// Removes the entries of a folder; what is more than `levels` deep is moved up into `above`. Whether there were any.
+fn empty(folder: &Path, above: &Path, levels: usize, names: &mut u64) -> io::Result<bool> {
     let mut any = false;
-    for entry in std::fs::read_dir(folder)? {
+    for entry in permitted(folder, || std::fs::read_dir(folder))? {
         let entry = entry?;
         any = true;
         let path = entry.path();
-        let removed = match entry.file_type()?.is_dir() {
-            true if folder_first(&path)? => std::fs::remove_dir(&path),
-            true => Ok(()),
-            false => std::fs::remove_file(&path),
-        };
-        removed.or_else(gone)?;
+        if !permitted(folder, || entry.file_type())?.is_dir() {
+            permitted(folder, || std::fs::remove_file(&path)).or_else(gone)?;
+            continue;
+        }
+        // Most are empty.
+        match permitted(folder, || std::fs::remove_dir(&path)) {
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty && levels == 0 => {
+                permitted(folder, || permitted(&path, || move_up(&path, above, names)))?;
+            }
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
+                empty(&path, above, levels - 1, names)?;
+                std::fs::remove_dir(&path).or_else(gone)?;
+            }
+            removed => removed.or_else(gone)?,
+        }
     }
     Ok(any)
 }
 
-/// Empties a folder: files are removed, and folders moved up into `above`.
-fn empty(folder: &Path, above: &Path, names: &mut u64) -> io::Result<bool> {
-    make_writable(folder);
-    raze_entries(folder, |inner| {
-        make_writable(inner);
-        move_up(inner, above, names).map(|()| false)
-    })?;
-    Ok(true)
+/// Does something to an entry of a folder, where need be with a folder that was made writable.
+fn permitted<T>(folder: &Path, mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    match act() {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            make_writable(folder);
+            act()
+        }
+        done => done,
+    }
 }
 
 /// Moves a folder into `above` under a name that is free there.
