@@ -13,6 +13,7 @@ mod history;
 #[expect(dead_code, reason = "each benchmark uses its own part")]
 mod measure;
 mod peers;
+mod predict;
 mod single;
 mod table;
 
@@ -34,6 +35,8 @@ pub(crate) struct Sizes {
     pub(crate) plan: usize,
     /// Steps over which memory is looked at: `FLOWRUN_BENCH_STEPS`.
     pub(crate) steps: usize,
+    /// Pictures that a detector looks at: `FLOWRUN_BENCH_PICTURES`.
+    pub(crate) pictures: usize,
     /// MiB of the large file: `FLOWRUN_BENCH_MIB`.
     pub(crate) mib: usize,
     /// Files of 16 KiB: `FLOWRUN_BENCH_FILES`.
@@ -61,7 +64,7 @@ pub(crate) struct Setting {
 /// Measures something.
 type Workload = fn(&Setting) -> Vec<Line>;
 
-const WORKLOADS: [(&str, Workload); 11] = [
+const WORKLOADS: [(&str, Workload); 12] = [
     ("no-op", builds::no_op),
     ("flat", builds::flat),
     ("touched", builds::touched),
@@ -73,6 +76,7 @@ const WORKLOADS: [(&str, Workload); 11] = [
     ("plan", single::plan),
     ("memory", single::memory),
     ("history", history::measure),
+    ("predict", predict::measure),
 ];
 
 fn number(name: &str, otherwise: usize) -> usize {
@@ -91,6 +95,7 @@ impl Sizes {
             files: number("FLOWRUN_BENCH_FILES", 20_000),
             runs: number("FLOWRUN_BENCH_RUNS", 10_000),
             blobs: number("FLOWRUN_BENCH_BLOBS", 1_000_000),
+            pictures: number("FLOWRUN_BENCH_PICTURES", 400),
         }
     }
 }

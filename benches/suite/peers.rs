@@ -66,6 +66,15 @@ pub(crate) fn install() {
     well(&mut command);
 }
 
+/// A folder with these Python packages for `PYTHONPATH`, where it is there or can be brought.
+pub(crate) fn python_with(packages: &[&str]) -> Option<PathBuf> {
+    let folder = home().join("python-onnx");
+    let pip = ["-m", "pip", "install", "--quiet", "--upgrade", "--target"];
+    let brought = folder.join("onnxruntime").is_dir()
+        || Command::new("python3").args(pip).arg(&folder).args(packages).status().is_ok_and(|status| status.success());
+    brought.then_some(folder)
+}
+
 fn well(command: &mut Command) {
     let status = command.status().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(status.success(), "{command:?} ended with {status}");

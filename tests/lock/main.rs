@@ -114,11 +114,8 @@ fn another_platform_adds_its_files_and_changes_no_key() {
     // One that has no wheel is told, with its line, and nothing is written.
     let lock = bench.lock();
     let said = bench.flowrun(&["lock", "--platform", "macos-aarch64"]).fails(2);
-    let said = said
-        .says("error: `n` has no wheel for macos-aarch64")
-        .says("--> p.yaml:5:50")
-        .says("manylinux_2_17_")
-        .says("`no_binary: [n]`");
+    let said = said.says("error: `n` has no wheel for macos-aarch64").says("--> p.yaml:5:50").says("manylinux_2_17_");
+    assert!(!said.stderr.contains("no_binary"), "there is no source: {}", said.stderr);
     assert!(said.stdout.is_empty() && bench.lock() == lock);
     bench.pipeline(&format!("{}platforms: [{}]\n", ONE.replace("[a]", "[a, n]"), here()));
     bench.flowrun(&["lock"]).ok().says(&format!("no longer for {}", other()));
@@ -133,7 +130,7 @@ fn a_package_without_a_wheel_is_told_with_who_needs_it_and_built_only_when_asked
     let said = bench
         .flowrun(&["lock"])
         .fails(2)
-        .says("error: `built==2.0` has no wheel at all")
+        .says("error: `built==2.0` has no wheel for any Python since 3.8")
         .says("--> p.yaml:5:47")
         .says("only its source");
     said.says("built is needed by middle, needed by `top`").says("`no_binary: [built]`");
@@ -164,7 +161,7 @@ fn wheels_for_other_pythons_are_told_beside_the_step_that_asks() {
         .flowrun(&["lock"])
         .fails(2)
         .says(&format!(
-            "`n==1.0` has no wheel for Python 3.99 on {}; there are some for Python 3.{minor} on {}",
+            "`n` has no wheel for Python 3.99 on {}; there are some for Python 3.{minor} on {}",
             here(),
             here()
         ))

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// A version of Linux's C library that wheels are made for (the `manylinux` tags of PEP 600).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
 pub enum Glibc {
     /// CentOS 7, Ubuntu 14.04.
     #[serde(rename = "2.17")]

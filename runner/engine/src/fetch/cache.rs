@@ -38,8 +38,9 @@ use super::{infrastructure, touch};
 
 /// Between two tries for a lock that another flowrun holds.
 const LOCK_ROUND: Duration = Duration::from_millis(50);
-/// A flowrun works on one thing under `tmp/` for minutes at most.
-const STALE: Duration = Duration::from_secs(24 * 3600);
+/// What lies under `tmp/` so long, and nobody holds, was left by a flowrun that was killed. A shorter time would take the folder of one that
+/// has made it and does not hold it yet.
+const STALE: Duration = Duration::from_secs(60);
 
 /// The user's cache. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +70,19 @@ impl Stamp {
 
     pub(super) fn file(&self) -> &str {
         &self.file
+    }
+}
+
+/// A private folder, gone when dropped. While it is there it is locked, so that others know it from one that was left.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    folder: TempDir,
+    _held: File,
+}
+
+impl Scratch {
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
     }
 }
 
@@ -115,15 +129,23 @@ impl Cache {
     }
 
     /// A private folder to work in, on the cache's file system, gone when dropped.
-    pub(crate) fn scratch(&self) -> Result<TempDir, Failure> {
+    pub(crate) fn scratch(&self) -> Result<Scratch, Failure> {
         let folder = self.folder("tmp")?;
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let age = entry.metadata().and_then(|found| found.modified()).ok().and_then(|at| at.elapsed().ok());
-            if age.is_some_and(|age| age > STALE) {
+            let nobodys = || File::open(entry.path()).is_ok_and(|held| held.try_lock().is_ok());
+            if age.is_some_and(|age| age > STALE) && nobodys() {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
-        tempfile::Builder::new().prefix("w").tempdir_in(folder).map_err(|error| self.trouble(&error))
+        let made = || {
+            let folder = tempfile::Builder::new().prefix("w").tempdir_in(folder)?;
+            let held = File::open(folder.path())?;
+            // Where the file system has no locks, one that was left stays.
+            let _ = held.try_lock();
+            Ok(Scratch { folder, _held: held })
+        };
+        made().map_err(|error| self.trouble(&error))
     }
 
     /// Waits until nobody else works on `name`, here or in another flowrun.

@@ -36,7 +36,7 @@ pub use unused::remove_unused_wheels;
 pub use url::{Fetched, url};
 pub use wheel::wheel;
 
-pub(crate) use cache::{Stamp, copy_hashed, hex, read_json, sha256_of, write_json};
+pub(crate) use cache::{Scratch, Stamp, copy_hashed, hex, read_json, sha256_of, write_json};
 pub(crate) use cuda::{onnxruntime_cuda, unavailable};
 pub(crate) use pip::config as pip_config;
 pub(crate) use redact::redact;

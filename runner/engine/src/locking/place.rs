@@ -103,7 +103,7 @@ enum Requirements {
 
 impl Written {
     /// How much of a wish it is: the more, the more.
-    fn likeness(&self, wish: &PythonWish, read: impl Fn(&str) -> Option<String>) -> (bool, bool) {
+    fn likeness(&self, wish: &PythonWish, read: impl Fn(&str) -> Option<String>) -> (bool, u8) {
         let all = match &self.requirements {
             Requirements::Here(list) => {
                 let same = |asked: &String| list.iter().any(|(text, _)| text.trim() == asked);
@@ -113,7 +113,9 @@ impl Written {
                 read(file).is_some_and(|text| wish.requirements.iter().all(|asked| within(&text, asked).is_some()))
             }
         };
-        (all, self.python.as_ref() == Some(&wish.python))
+        // One that says nothing has it of the defaults.
+        let python = self.python.as_ref().map_or(1, |python| if *python == wish.python { 2 } else { 0 });
+        (all, python)
     }
 }
 

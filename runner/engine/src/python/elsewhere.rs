@@ -15,6 +15,8 @@ use crate::fetch::{Arch, Os, Platform};
 
 /// The minor versions of Python 3 that are asked about. Wheels for older ones are of no use to anybody whose tools are alive.
 const PYTHONS: std::ops::RangeInclusive<u32> = 8..=15;
+/// The first of them.
+pub(super) const OLDEST: &str = "3.8";
 /// The platforms that are asked about.
 const PLATFORMS: [Platform; 4] = [
     Platform { os: Os::Linux, arch: Arch::X86_64 },
@@ -30,7 +32,7 @@ const NAMED: usize = 4;
 pub(super) enum Elsewhere {
     /// Nobody can say: the index did not answer.
     Unknown,
-    /// There is no wheel at all.
+    /// There is none for any of the Pythons that are asked about.
     Nothing,
     /// There are some.
     Wheels(Others),
@@ -43,6 +45,8 @@ pub(super) struct Others {
     pub(super) pythons: Vec<String>,
     /// Platforms that have one for the Python in question.
     pub(super) platforms: Vec<String>,
+    /// The oldest glibc with which this Python on this platform has one.
+    pub(super) glibc: Option<Glibc>,
     /// Names of wheels, where there are neither.
     pub(super) files: Vec<String>,
 }
@@ -84,14 +88,19 @@ fn arguments(minor: u32, uv: &Uv) -> Vec<OsString> {
 }
 
 fn sorted(files: Vec<String>, python: &str, platform: Platform, glibc: Glibc) -> Elsewhere {
-    let has = |minor: u32, platform: Platform| files.iter().any(|file| tags::fits(file, minor, platform, glibc));
+    let has_with = |minor: u32, platform: Platform, glibc: Glibc| {
+        files.iter().any(|file| tags::fits(file, minor, platform, glibc))
+    };
+    let has = |minor: u32, platform: Platform| has_with(minor, platform, glibc);
     let minor = tags::minor(python);
+    let newer = |newer: &Glibc| platform.os == Os::Linux && *newer > glibc && has_with(minor, platform, *newer);
     let others = Others {
         pythons: PYTHONS.filter(|minor| has(*minor, platform)).map(|minor| format!("3.{minor}")).collect(),
         platforms: PLATFORMS.into_iter().filter(|other| has(minor, *other)).map(|other| other.to_string()).collect(),
+        glibc: Glibc::ALL.into_iter().find(newer),
         files: Vec::new(),
     };
-    match (files.is_empty(), others.pythons.is_empty() && others.platforms.is_empty()) {
+    match (files.is_empty(), others.pythons.is_empty() && others.platforms.is_empty() && others.glibc.is_none()) {
         (true, _) => Elsewhere::Nothing,
         (false, false) => Elsewhere::Wheels(others),
         (false, true) => Elsewhere::Wheels(Others { files: files.into_iter().take(NAMED).collect(), ..others }),
@@ -116,10 +125,16 @@ mod tests {
             "n-1-cp314-cp314-win_amd64.whl",
         ];
         let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        let others = Others { pythons: texts(&["3.11", "3.12"]), platforms: texts(&["macos-aarch64"]), files: vec![] };
+        let others =
+            Others { pythons: texts(&["3.11", "3.12"]), platforms: texts(&["macos-aarch64"]), ..Others::default() };
         assert_eq!(of(&files, "3.14", "linux-x86_64"), Elsewhere::Wheels(others));
         let windows = Others { files: texts(&files[3..]), ..Others::default() };
         assert_eq!(of(&files[3..], "3.11.7", "linux-x86_64"), Elsewhere::Wheels(windows));
         assert_eq!(of(&[], "3.11", "linux-x86_64"), Elsewhere::Nothing);
+        let newer = Others { glibc: Some(Glibc::V34), ..Others::default() };
+        assert_eq!(
+            of(&["n-1-cp311-cp311-manylinux_2_32_x86_64.whl"], "3.11", "linux-x86_64"),
+            Elsewhere::Wheels(newer)
+        );
     }
 }

@@ -8,17 +8,16 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use flowrun_core::outcome::{Failure, FailureKind, Say, Stream};
-use tempfile::TempDir;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio_util::sync::CancellationToken;
 
 use super::settings;
-use crate::fetch::{self, Cache, infrastructure, redact, refused};
+use crate::fetch::{self, Cache, Scratch, infrastructure, redact, refused};
 use crate::process::{self, Command, Mask};
 
 /// The macOS that wheels are resolved for, and what is built is built for: the oldest that gets repairs, and what ONNX Runtime asks for.
 const MACOS: &str = "14.0";
-/// How much of uv's words is kept for the message of a failure.
+/// How much of the first of uv's words is kept for the message of a failure, and how much of the last, where the reason is.
 const WORDS: usize = 64 << 10;
 /// How it says that a source did not become a wheel, which is no matter of the network.
 const BUILD: &str = "Failed to download and build";
@@ -31,7 +30,7 @@ pub(super) struct Uv {
     env: BTreeMap<String, String>,
     mask: Mask,
     /// Where it runs: an empty folder, so that no project's settings lie above it.
-    scratch: TempDir,
+    scratch: Scratch,
 }
 
 /// What it said.
@@ -131,7 +130,7 @@ impl Uv {
             process::run(&command, &told, &nobody_stops).await
         };
         let listening = async {
-            let (mut stdout, mut stderr) = (String::new(), String::new());
+            let (mut stdout, mut stderr, mut last) = (String::new(), String::new(), String::new());
             while let Some(word) = heard.recv().await {
                 let Say::Line { stream, text } = word else { continue };
                 if stream == Stream::Stdout {
@@ -140,15 +139,17 @@ impl Uv {
                     continue;
                 }
                 let line = self.clean(&text);
-                if stderr.len() < WORDS {
-                    stderr.push_str(&line);
-                    stderr.push('\n');
+                let kept = if stderr.len() < WORDS { &mut stderr } else { &mut last };
+                kept.push_str(&line);
+                kept.push('\n');
+                if last.len() > 2 * WORDS {
+                    last.drain(..last.ceil_char_boundary(WORDS));
                 }
                 if let Some(say) = say {
                     let _ = say.send(Say::Line { stream, text: line }).await;
                 }
             }
-            (stdout, stderr)
+            (stdout, stderr + &last)
         };
         let (ended, (stdout, stderr)) = tokio::join!(running, listening);
         match ended {
@@ -184,6 +185,8 @@ pub(super) fn is_network(stderr: &str) -> bool {
         "Request failed after",
         "Network connectivity",
         "dns error",
+        "was not found in the cache",
+        "network was disabled",
     ];
     signs.iter().any(|sign| stderr.contains(sign))
 }
@@ -206,6 +209,12 @@ pub(super) fn failure(what: &str, stderr: &str) -> Failure {
     if stderr.contains("Failed to build") || stderr.contains(BUILD) {
         return refused(text)
             .hint("a package of `no_binary` did not build here: does it need a compiler, system libraries, or tools that the index lacks?");
+    }
+    if stderr.contains("has no source distribution") {
+        return refused(text).hint("there is nothing to build it from: take it out of `no_binary`");
+    }
+    if stderr.contains("not found in the provided package locations") {
+        return refused(text).hint("no index is asked, since UV_NO_INDEX or PIP_NO_INDEX says so: is it meant?");
     }
     if stderr.contains("No solution found") {
         return refused(text)

@@ -10,7 +10,7 @@ use flowrun_core::lang::glibc::Glibc;
 use flowrun_core::outcome::Failure;
 use flowrun_core::stored::lock::PythonWish;
 
-use super::elsewhere::{Elsewhere, Others};
+use super::elsewhere::{Elsewhere, OLDEST, Others};
 use super::requirement;
 use crate::fetch::{Os, Platform, checked_name, refused};
 use words::{Lack, available, chain, lacking, name, one_line, required};
@@ -34,16 +34,30 @@ pub(super) fn missing(stderr: &str) -> Option<Missing> {
     Some(Missing { wanted, package, lack, words })
 }
 
+/// The package of a requirement or of what uv says, in its normal form.
+fn plain(text: &str) -> Option<String> {
+    checked_name(name(text.trim_matches('`'))?).ok()
+}
+
 impl Missing {
-    /// What to ask the index about, where uv does not say itself which wheels there are.
+    /// The same where the pipeline itself asks for the package: in its words.
+    pub(super) fn as_asked(mut self, requirement: Option<&str>) -> Self {
+        if let Some(asked) = requirement.filter(|asked| plain(asked) == plain(&self.package)) {
+            self.wanted = asked.to_owned();
+        }
+        self
+    }
+
+    /// What to ask the index about, where uv does not say itself which wheels there are, or only of its oldest version.
     pub(super) fn wanted(&self) -> Option<&str> {
-        (self.lack == Lack::Wheel).then_some(self.wanted.as_str())
+        (self.lack != Lack::Platform).then_some(self.wanted.as_str())
     }
 
     /// What is wanted for its wheel cannot be built instead.
     pub(super) fn told(&self, wish: &PythonWish, at: Platform, elsewhere: &Elsewhere, may_be_built: bool) -> Failure {
         let Self { words, package, lack, .. } = self;
-        let there = available(words, package).unwrap_or_default();
+        let told = matches!(elsewhere, Elsewhere::Wheels(_));
+        let there = available(words, package).filter(|_| !told).unwrap_or_default();
         let mut message = self.lacks(wish, at, elsewhere);
         if !there.is_empty() {
             message.push_str(&format!("; there are some for {}", there.join(", ")));
@@ -53,10 +67,10 @@ impl Missing {
             message.push_str(&format!("; {package} is needed by {}", chain.join(", needed by ")));
         }
         let mut ways = match (lack, elsewhere) {
-            (Lack::Wheel, Elsewhere::Wheels(others)) => ways_elsewhere(others, at),
+            (Lack::Wheel | Lack::Python, Elsewhere::Wheels(others)) => ways_elsewhere(others, at),
             _ => ways_out(*lack, &there, at, glibc_of(wish)),
         };
-        if may_be_built {
+        if may_be_built && *lack == Lack::Wheel {
             ways.push_str(&format!(
                 ", or `no_binary: [{package}]` builds its wheel from its source, once, and pins it"
             ));
@@ -71,15 +85,30 @@ impl Missing {
                 format!("`{package}` has no wheel for {at} with glibc {}", glibc_of(wish).version())
             }
             (Lack::Platform, _) => format!("`{package}` has no wheel for {at}"),
+            (_, Elsewhere::Wheels(others)) => match others.glibc {
+                Some(newer) => format!(
+                    "`{}` has no wheel for {at} with glibc {}; there is one for glibc {}",
+                    self.wanted,
+                    glibc_of(wish).version(),
+                    newer.version()
+                ),
+                None => {
+                    format!(
+                        "`{}` has no wheel for Python {python} on {at}; {}",
+                        self.wanted,
+                        listed(others, python, at)
+                    )
+                }
+            },
             (Lack::Python, _) => format!("`{package}` has no wheel for Python {python} on {at}"),
             (Lack::Wheel, Elsewhere::Nothing) => {
-                format!("`{}` has no wheel at all, for {at} or any other: there is only its source", self.wanted)
+                format!(
+                    "`{}` has no wheel for any Python since {OLDEST}, on {at} or elsewhere, only its source",
+                    self.wanted
+                )
             }
             (Lack::Wheel, Elsewhere::Unknown) => {
-                format!("`{}` has no wheel that fits Python {python} on {at}: there is only its source", self.wanted)
-            }
-            (Lack::Wheel, Elsewhere::Wheels(others)) => {
-                format!("`{}` has no wheel for Python {python} on {at}; {}", self.wanted, listed(others, python, at))
+                format!("`{}` has no wheel that fits Python {python} on {at}, only its source", self.wanted)
             }
         }
     }
@@ -95,6 +124,12 @@ fn listed(others: &Others, python: &str, at: Platform) -> String {
 }
 
 fn ways_elsewhere(others: &Others, at: Platform) -> String {
+    if let Some(newer) = others.glibc {
+        let newer = newer.version();
+        return format!(
+            "take a version with such a wheel, or set `glibc: \"{newer}\"` where no machine has an older one"
+        );
+    }
     let mut ways = "take a version that has one".to_owned();
     if !others.pythons.is_empty() {
         ways.push_str(", or one of those Pythons");
@@ -108,7 +143,6 @@ fn ways_elsewhere(others: &Others, at: Platform) -> String {
 /// The requirement, as written, that uv's complaint comes down to.
 pub(super) fn about<'a>(stderr: &str, requirements: &'a [String]) -> Option<&'a String> {
     let words = one_line(stderr);
-    let plain = |text: &str| checked_name(name(text.trim_matches('`'))?).ok();
     let written = |text: &str| {
         let package = plain(text)?;
         requirements.iter().find(|requirement| plain(requirement).as_ref() == Some(&package))
@@ -171,7 +205,7 @@ hint: Wheels are required for `promise` because building from source is disabled
         let (message, hint) = told(promise, "3.11", "linux-x86_64", Elsewhere::Nothing);
         assert_eq!(
             message,
-            "`promise` has no wheel at all, for linux-x86_64 or any other: there is only its source; \
+            "`promise` has no wheel for any Python since 3.8, on linux-x86_64 or elsewhere, only its source; \
              promise is needed by tensorflow-datasets, needed by `keras-cv==0.9.0`"
         );
         assert!(hint.contains("`no_binary: [promise]`"), "{hint}");
@@ -217,7 +251,8 @@ hint: Wheels are available for `torch` (v2.3.0) on the following platforms: `man
         );
         let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
         let of = |pythons: &[&str], platforms: &[&str], files: &[&str]| {
-            let others = Others { pythons: texts(pythons), platforms: texts(platforms), files: texts(files) };
+            let others =
+                Others { pythons: texts(pythons), platforms: texts(platforms), files: texts(files), glibc: None };
             told(numpy, "3.14", "linux-x86_64", Elsewhere::Wheels(others))
         };
         let (message, hint) = of(&["3.11", "3.12"], &[], &[]);
@@ -238,9 +273,25 @@ hint: Wheels are available for `torch` (v2.3.0) on the following platforms: `man
                 .ends_with("there are others, such as n-1-cp311-cp311-win32.whl")
         );
         let (message, _) = told(numpy, "3.14", "linux-x86_64", Elsewhere::Unknown);
-        assert_eq!(
-            message,
-            "`numpy==1.26.4` has no wheel that fits Python 3.14 on linux-x86_64: there is only its source"
+        assert_eq!(message, "`numpy==1.26.4` has no wheel that fits Python 3.14 on linux-x86_64, only its source");
+    }
+
+    #[test]
+    fn what_the_pipeline_asks_for_is_told_in_its_words() {
+        let numpy = "Because numpy{sys_platform == 'linux'}>=1.25.0,<=1.26.4 has no usable wheels and you require \
+                     numpy{sys_platform == 'linux'}>=1.25,<2, we can conclude that your requirements are unsatisfiable.";
+        let written = ["six".to_owned(), "numpy>=1.25,<2 ; sys_platform == 'linux'".to_owned()];
+        let asked = about(numpy, &written);
+        assert_eq!(asked, Some(&written[1]));
+        let wanted = |asked| missing(numpy).map(|missing| missing.as_asked(asked).wanted);
+        assert_eq!(wanted(asked.map(String::as_str)).as_ref(), Some(&written[1]));
+        assert_eq!(wanted(Some("six")).as_deref(), Some("numpy>=1.25.0,<=1.26.4"), "another needs it");
+        let glibc = Others { glibc: Some(Glibc::V34), ..Others::default() };
+        let (message, hint) = told(numpy, "3.11", "linux-x86_64", Elsewhere::Wheels(glibc));
+        assert!(
+            message.ends_with("has no wheel for linux-x86_64 with glibc 2.28; there is one for glibc 2.34"),
+            "{message}"
         );
+        assert!(hint.contains("set `glibc: \"2.34\"`"), "{hint}");
     }
 }

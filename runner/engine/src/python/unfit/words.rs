@@ -7,7 +7,7 @@ pub(super) enum Lack {
     Platform,
     /// A wheel for the Python.
     Python,
-    /// A wheel that fits. It has a source, and uv does not say what other wheels it has.
+    /// A wheel that fits. It has a source, as others have not, and uv does not say what other wheels it has.
     Wheel,
 }
 
@@ -21,8 +21,16 @@ pub(super) const SIGNS: [(&str, Lack); 6] = [
     ("no wheels", Lack::Wheel),
 ];
 
+/// The words on one line, without the markers in braces that uv puts behind a package's name.
 pub(super) fn one_line(stderr: &str) -> String {
-    stderr.split_whitespace().collect::<Vec<_>>().join(" ")
+    let words = stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut plain = String::with_capacity(words.len());
+    let mut rest = words.as_str();
+    while let Some((before, marker)) = rest.split_once('{') {
+        plain.push_str(before);
+        rest = marker.split_once('}').map_or("", |(_, after)| after);
+    }
+    plain + rest
 }
 
 /// The package, with its version where uv tells one, and what it lacks.
