@@ -6,6 +6,7 @@
 //! Knows nothing of where files are: contents come in as [`Input`]s.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -14,7 +15,7 @@ use serde_json::{Map, Value as Json};
 use crate::artifact::{Artifact, is_component};
 use crate::expr::{self, BadTemplate, Quote, Scope};
 use crate::key::Input;
-use crate::lang::graph::{Edge, order, waits_for};
+use crate::lang::graph::Edge;
 use crate::lang::written::{Condition, EnvValue, Pipeline, RetryOn, Shard, Step};
 use crate::lang::{Program, is_fan_out, units};
 use crate::outcome::FailureKind;
@@ -30,7 +31,7 @@ pub struct Planned {
     /// Its id in the file.
     pub id: String,
     /// As written, profile and defaults laid in.
-    pub step: Step,
+    pub step: Arc<Step>,
     /// What it waits for.
     pub waits: Vec<(NodeId, Edge)>,
 }
@@ -39,22 +40,20 @@ pub struct Planned {
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Indexed by [`NodeId`].
-    pub steps: Vec<Planned>,
+    pub steps: Vec<Arc<Planned>>,
 }
 
 impl Plan {
     /// The plan of a checked program.
     pub fn new(program: &Program) -> Self {
-        let pipeline = &program.pipeline;
-        let indices = order(pipeline).unwrap_or_default();
-        let mut places = vec![0; pipeline.steps.len()];
+        let (steps, graph) = (&program.pipeline.steps, &program.graph);
+        let indices = graph.order().unwrap_or_default();
+        let mut places = vec![0; steps.len()];
         indices.iter().enumerate().for_each(|(place, index)| places[*index] = place);
-        let place = |id: &str| pipeline.steps.get_index_of(id).map(|index| NodeId(places[index]));
         let planned = |index: &usize| {
-            let (id, step) = pipeline.steps.get_index(*index)?;
-            let waits = waits_for(step, pipeline);
-            let waits = waits.into_iter().filter_map(|(before, edge)| Some((place(&before)?, edge))).collect();
-            Some(Planned { id: id.clone(), step: step.clone(), waits })
+            let (id, step) = steps.get_index(*index)?;
+            let waits = graph.waits(*index).iter().map(|(before, edge)| (NodeId(places[*before]), *edge)).collect();
+            Some(Arc::new(Planned { id: id.clone(), step: step.clone(), waits }))
         };
         Self { steps: indices.iter().filter_map(planned).collect() }
     }

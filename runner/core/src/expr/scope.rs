@@ -23,6 +23,14 @@ impl Scope {
         names.iter().for_each(|(name, value)| self.insert(name, value));
     }
 
+    /// The value of a dotted name; nothing where there is none.
+    pub(super) fn find(&self, dotted: &str) -> Option<Value> {
+        let mut words = dotted.split('.');
+        let first = self.0.get(words.next()?)?.clone();
+        let found = words.try_fold(first, |value, word| value.get_attr(word).ok())?;
+        (!found.is_undefined()).then_some(found)
+    }
+
     pub(super) fn seen(&self) -> Value {
         Value::from(self.0.clone())
     }

@@ -28,6 +28,7 @@ use std::sync::LazyLock;
 
 pub use check::{World, is_fan_out, wheel_pin};
 use finding::{Finding, Rule, did_you_mean, one_of};
+use graph::Graph;
 use written::Pipeline;
 use yaml::{Node, Value};
 
@@ -40,6 +41,8 @@ pub struct Program {
     pub profile: Option<String>,
     /// What its plugins say of themselves.
     pub manifests: check::Manifests,
+    /// Which steps wait for which.
+    pub graph: Graph,
 }
 
 /// A file's tree together with its text, so that places inside a value can be found.
@@ -78,11 +81,11 @@ pub fn load(text: &str, profile: Option<&str>, world: &dyn World) -> Result<Prog
     let lamed = lamed_steps(&findings, &node, &written_steps);
     if let Ok(pipeline) = serde_json::from_value::<Pipeline>(node.to_json()) {
         let doc = Document { node, text: text.to_owned() };
-        let (manifests, judged) = check::check(&pipeline, &doc, &lamed, world);
+        let (manifests, graph, judged) = check::check(&pipeline, &doc, &lamed, world);
         // A step that was left out for its shape is no reason to blame those that refer to it.
         findings.extend(judged.into_iter().filter(|finding| !blames_lost_step(finding, &pipeline, &written_steps)));
         if findings.is_empty() {
-            return Ok(Program { pipeline, profile: profile.map(str::to_owned), manifests });
+            return Ok(Program { pipeline, profile: profile.map(str::to_owned), manifests, graph });
         }
     }
     findings.sort_by_key(|finding| (finding.span.start, finding.rule));

@@ -114,7 +114,7 @@ impl<'a> Driver<'a> {
         Self {
             session,
             plan,
-            steps: plan.steps.iter().cloned().map(Arc::new).collect(),
+            steps: plan.steps.clone(),
             scheduler,
             nodes,
             wishes,

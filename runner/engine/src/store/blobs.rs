@@ -19,7 +19,7 @@ impl Store {
     pub(super) fn blob(&self, digest: &Digest, executable: bool) -> PathBuf {
         let hex = digest.to_string();
         let suffix = if executable { ".x" } else { "" };
-        self.path("blobs").join(&hex[..2]).join(format!("{}{suffix}", &hex[2..]))
+        self.path(&format!("blobs/{}/{}{suffix}", &hex[..2], &hex[2..]))
     }
 
     /// Keeps bytes.
@@ -94,6 +94,9 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn has_all(&self, artifact: &Artifact) -> Result<bool> {
+        if matches!(artifact.mode, Mode::File | Mode::Executable) {
+            return self.has_file(artifact);
+        }
         let mut whole = true;
         let mut seen = HashSet::new();
         let mut pending = vec![*artifact];

@@ -92,7 +92,7 @@ use scratch::Scratch;
 pub use check::{Flaw, Problem};
 pub use claims::{Claim, Claimed, Holder};
 pub use entries::Lookup;
-pub use flowrun_core::stored::entry::{Sandbox, StoredEntry, StoredOutput};
+pub use flowrun_core::stored::entry::{Sandbox, StoredEntry, StoredOutput, StoredResult};
 pub use gc::{GcPolicy, GcReport, StoreSize};
 pub use ingest::Take;
 pub use lay::How;

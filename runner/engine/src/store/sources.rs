@@ -1,6 +1,7 @@
 //! Files of the workspace: known by content without being copied, brought in when a step needs their bytes.
 
 use std::borrow::Cow;
+use std::fs::Metadata;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -22,18 +23,23 @@ impl Store {
     /// # Errors
     /// When something cannot be read, changes meanwhile, or cannot be kept.
     pub fn hash_source(&self, path: &Path, memo: &Memo) -> Result<Artifact> {
-        self.hash_below(&followed(path)?, memo, 0)
+        let (path, found) = followed(path)?;
+        self.hash_found(&path, &found, memo, 0)
     }
 
     fn hash_below(&self, path: &Path, memo: &Memo, depth: usize) -> Result<Artifact> {
         let found = std::fs::symlink_metadata(path).map_err(StoreError::io(path))?;
+        self.hash_found(path, &found, memo, depth)
+    }
+
+    fn hash_found(&self, path: &Path, found: &Metadata, memo: &Memo, depth: usize) -> Result<Artifact> {
         let kind = found.file_type();
         if kind.is_symlink() {
             let text = read_link(path, depth)?;
             return Ok(Artifact { mode: Mode::Symlink, digest: Digest::of(text.as_bytes()), size: text.len() as u64 });
         }
         if kind.is_file() {
-            let digest = hash_known(path, &found, memo)?;
+            let digest = hash_known(path, found, memo)?;
             let mode = if found.permissions().mode() & 0o100 != 0 { Mode::Executable } else { Mode::File };
             return Ok(Artifact { mode, digest, size: found.len() });
         }
@@ -55,7 +61,7 @@ impl Store {
     /// # Errors
     /// When the source no longer is what it was when it was hashed.
     pub fn ensure_source(&self, path: &Path, artifact: &Artifact) -> Result<()> {
-        let path = followed(path).map_err(|error| gone(path, error))?;
+        let (path, _) = followed(path).map_err(|error| gone(path, error))?;
         self.ensure_below(&path, artifact).map_err(|error| gone(&path, error))
     }
 
@@ -80,12 +86,14 @@ impl Store {
 }
 
 /// The source itself may be a link; what is inside it may not lead out.
-fn followed(path: &Path) -> Result<Cow<'_, Path>> {
+fn followed(path: &Path) -> Result<(Cow<'_, Path>, Metadata)> {
     let found = std::fs::symlink_metadata(path).map_err(StoreError::io(path))?;
-    match found.is_symlink() {
-        true => Ok(std::fs::canonicalize(path).map_err(StoreError::io(path))?.into()),
-        false => Ok(path.into()),
+    if !found.is_symlink() {
+        return Ok((path.into(), found));
     }
+    let real = std::fs::canonicalize(path).map_err(StoreError::io(path))?;
+    let found = std::fs::symlink_metadata(&real).map_err(StoreError::io(&real))?;
+    Ok((real.into(), found))
 }
 
 /// A file that was there when it was hashed and is not now has changed.
@@ -98,7 +106,7 @@ fn gone(path: &Path, error: StoreError) -> StoreError {
     }
 }
 
-fn hash_known(path: &Path, found: &std::fs::Metadata, memo: &Memo) -> Result<Digest> {
+fn hash_known(path: &Path, found: &Metadata, memo: &Memo) -> Result<Digest> {
     let before = stat_of(found);
     if let Some(digest) = memo.recall(&before) {
         return Ok(digest);

@@ -11,8 +11,8 @@ use flowrun_core::schedule::{End, NodeId, State};
 use indexmap::IndexMap;
 
 use super::{Driver, Message, Node};
-use crate::run::look::{Before, Looked, Missed, Question, StepResult, Upstream};
-use crate::store::StoredEntry;
+use crate::run::look::{Before, Hit, Looked, Missed, Question, StepResult, Upstream};
+use crate::store::StoredResult;
 
 /// What a dry run found of a step, so that its job can be made again.
 pub(crate) struct Found {
@@ -152,9 +152,11 @@ impl Driver<'_> {
     pub(super) fn looked(&mut self, id: NodeId, looked: Looked) {
         let label = self.nodes[id.0].label.clone();
         match looked {
-            Looked::Hit(entry, since) => {
+            Looked::Hit(hit) => {
+                let Hit { entry, manifest, since } = *hit;
                 self.changed_since(id, since);
-                self.hit(id, *entry);
+                self.nodes[id.0].manifest = self.wishes.dry_run.then(|| Arc::new(manifest));
+                self.hit(id, entry);
             }
             Looked::Miss(mut missed) => {
                 self.changed_since(id, missed.since.take());
@@ -187,13 +189,13 @@ impl Driver<'_> {
         self.emit(Event::ChangedSince { step, run, reasons });
     }
 
-    pub(super) fn hit(&mut self, id: NodeId, entry: StoredEntry) {
-        let outputs = entry.outputs.iter().map(|(name, output)| (name.clone(), output.as_event())).collect();
-        let result = StepResult { outputs, values: entry.values.clone() };
+    pub(super) fn hit(&mut self, id: NodeId, entry: StoredResult) {
+        let outputs = entry.outputs.into_iter().map(|(name, output)| (name, output.into_event())).collect();
+        let result = StepResult { outputs, values: entry.values };
         self.emit(Event::Cached {
             step: self.nodes[id.0].label.clone(),
             key: entry.key,
-            from: entry.run.clone(),
+            from: entry.run,
             took_ms: entry.took_ms,
             outputs: result.outputs.clone(),
             values: result.values.clone(),
@@ -201,9 +203,6 @@ impl Driver<'_> {
         self.counts.cached += 1;
         self.let_go(id);
         self.nodes[id.0].key = Some(entry.key);
-        if self.wishes.dry_run {
-            self.nodes[id.0].manifest = serde_json::from_value(entry.manifest).ok().map(Arc::new);
-        }
         self.nodes[id.0].result = Some(Arc::new(result));
         self.scheduler.hit(id);
     }
@@ -256,7 +255,7 @@ impl Driver<'_> {
     /// What a step of the plan made, for results.
     pub(crate) fn made(&self) -> IndexMap<String, Upstream> {
         let all: Vec<(NodeId, Edge)> = (0..self.plan.steps.len()).map(|index| (NodeId(index), Edge::Data)).collect();
-        let everything = Planned { id: String::new(), step: flowrun_core::lang::written::Step::default(), waits: all };
+        let everything = Planned { id: String::new(), step: Arc::default(), waits: all };
         let mut made = self.upstream(&everything).0;
         // A fan-out that did not come to a good end has made a part of itself; nobody is given a part for the whole.
         for (index, upstream) in made.values_mut().enumerate() {
