@@ -5,7 +5,7 @@
 //!
 //! Knows nothing of where files are: contents come in as [`Input`]s.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,7 +99,7 @@ impl Planned {
         let tolerated = self.step.continue_on_error.unwrap_or(false);
         Spec {
             waits: self.waits.clone(),
-            need: need(&self.step),
+            need: self.need(),
             retry: retry(&self.step),
             tolerated,
             left_out,
@@ -111,6 +111,11 @@ impl Planned {
     pub fn timeout(&self) -> Option<Duration> {
         let written = self.step.timeout.as_deref().and_then(units::duration);
         written.or(self.step.uses.is_some().then_some(PLUGIN_TIMEOUT))
+    }
+
+    /// What it takes of the machine.
+    pub fn need(&self) -> Need {
+        need(&self.step)
     }
 
     /// When a failed attempt is followed by another.
@@ -193,7 +198,7 @@ pub fn instances(step: &Step, names: &Scope) -> Result<Vec<Instance>, BadTemplat
     if items.len() > MOST_INSTANCES {
         return Err(refuse(format!("{} instances are more than {MOST_INSTANCES}", items.len())));
     }
-    let mut taken = BTreeSet::new();
+    let mut taken = HashSet::with_capacity(items.len());
     let numbered = items.into_iter().enumerate().map(|(index, (label, names))| {
         let label = if is_component(&label) && taken.insert(label.clone()) { label } else { format!("{index}") };
         Instance { label, names, part: None }
@@ -269,10 +274,8 @@ pub fn context(params: &Map<String, Json>, values: &IndexMap<String, Json>) -> S
 
 /// Adds `inputs` and `outputs`, the paths that a process uses from its own folder.
 pub fn with_paths(mut names: Scope, inputs: &IndexMap<String, Input>, step: &Step) -> Scope {
-    let input = |(name, input): (&String, &Input)| (name.clone(), Json::String(input_path(name, input)));
-    let output = |(name, kind): (&String, &String)| (name.clone(), Json::String(output_path(name, kind)));
-    names.insert("inputs", inputs.iter().map(input).collect::<Map<_, _>>());
-    names.insert("outputs", step.outputs.iter().map(output).collect::<Map<_, _>>());
+    names.insert_texts("inputs", inputs.iter().map(|(name, input)| (name.clone(), input_path(name, input))));
+    names.insert_texts("outputs", step.outputs.iter().map(|(name, kind)| (name.clone(), output_path(name, kind))));
     names
 }
 
@@ -359,6 +362,16 @@ mod tests {
 
     fn step(value: Json) -> Step {
         serde_json::from_value(value).expect("step")
+    }
+
+    #[test]
+    fn paths_are_seen_by_their_names() {
+        let step = step(json!({"run": "x", "outputs": {"o": "o.txt", "d": "dir"}}));
+        let content = crate::key::Content::Pinned("sha256:0".to_owned());
+        let inputs = IndexMap::from([("a".to_owned(), Input { content, file: Some("f".to_owned()) })]);
+        let names = with_paths(Scope::default(), &inputs, &step);
+        let text = expr::render("{{ inputs.a }} {{ outputs.o }} {{ outputs.d }} {{ inputs }}", &names, Quote::Plain);
+        assert_eq!(text.expect("renders"), "in/a/f out/o.txt out/d {\"a\":\"in/a/f\"}");
     }
 
     #[test]

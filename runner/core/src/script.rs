@@ -78,9 +78,11 @@ fn without_comment(line: &str) -> &str {
 }
 
 /// What stands between what separates words, quotes too: `sh -c "sort x"` holds `sort`. What follows a `$` is a variable.
-fn pieces(line: &str) -> Vec<&str> {
-    let ends = |c: char| c.is_whitespace() || ";|&()}<>\"'`\\!".contains(c);
-    line.split(ends).flat_map(without_variables).flat_map(of_assignment).collect()
+fn pieces(line: &str) -> impl Iterator<Item = &str> {
+    let ends = |c: char| {
+        c.is_whitespace() || matches!(c, ';' | '|' | '&' | '(' | ')' | '}' | '<' | '>' | '"' | '\'' | '`' | '\\' | '!')
+    };
+    line.split(ends).filter(|piece| !piece.is_empty()).flat_map(without_variables).flat_map(of_assignment)
 }
 
 /// `a$b` is `a`, `${b` is nothing, `{b` is `b`.
@@ -96,19 +98,20 @@ fn without_variables(piece: &str) -> impl Iterator<Item = &str> {
 }
 
 /// `NAME=word` holds both; `--flag=word` is an option.
-fn of_assignment(piece: &str) -> Vec<&str> {
-    match piece.split_once('=') {
-        Some((name, value)) if !name.starts_with('-') => vec![name, value],
-        _ => vec![piece],
-    }
+fn of_assignment(piece: &str) -> impl Iterator<Item = &str> {
+    let (first, second) = match piece.split_once('=') {
+        Some((name, value)) if !name.starts_with('-') => (name, Some(value)),
+        _ => (piece, None),
+    };
+    std::iter::once(first).chain(second)
 }
 
 fn is_word(word: &str) -> bool {
-    let begins = word.starts_with(|c: char| c.is_ascii_alphanumeric() || "/_[".contains(c));
+    let begins = word.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '['));
     let absolute = word.starts_with('/');
     begins
-        && is_tool(word)
         && (absolute || !word.contains('/'))
+        && is_tool(word)
         && word.chars().any(|c| c.is_ascii_alphabetic() || c == '[')
 }
 

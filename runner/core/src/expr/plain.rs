@@ -1,5 +1,5 @@
 //! Templates as most are: text with names in it, `cat {{ inputs.a }} > {{ outputs.b }}`. They are read here in one pass, without the engine,
-//! which takes a hundred times as long to compile one. Whatever else stands in a template (an operator, a filter, a block, a comment,
+//! which takes several times as long to compile one. Whatever else stands in a template (an operator, a filter, a block, a comment,
 //! whitespace control, what is not well-formed) is the engine's, and so is a name that is not there, for its error and the place of it.
 //!
 //! What is read here means what it means to the engine: a test holds the two together over random templates.
@@ -21,10 +21,11 @@ pub(super) fn pieces(template: &str) -> Option<Vec<Piece<'_>>> {
     let mut pieces = Vec::new();
     while let Some(at) = opening(rest) {
         let (text, from) = rest.split_at(at);
-        let (inside, after) = from.strip_prefix("{{")?.split_once("}}")?;
-        let name = dotted(inside)?;
-        pieces.extend([Piece::Text(text), Piece::Name(name)]);
-        rest = after;
+        let inside = from.strip_prefix("{{")?;
+        // The first `}` of a name is the first of two; where it is not, this is none.
+        let (name, after) = inside.split_once('}')?;
+        pieces.extend([Piece::Text(text), Piece::Name(dotted(name)?)]);
+        rest = after.strip_prefix('}')?;
     }
     pieces.push(Piece::Text(rest));
     Some(pieces)
@@ -32,7 +33,7 @@ pub(super) fn pieces(template: &str) -> Option<Vec<Piece<'_>>> {
 
 /// The dotted name that an expression is, where it is one and nothing else: `params.seed`.
 pub(super) fn dotted(expression: &str) -> Option<&str> {
-    let name = expression.trim_matches(' ');
+    let name = expression.trim_ascii_start().trim_ascii_end();
     let fits = name.len() <= LONGEST && name.split('.').all(|word| is_word(word) && !MEANT.contains(&word));
     fits.then_some(name)
 }
@@ -47,8 +48,8 @@ const MEANT: [&str; 15] = [
 
 /// Where something begins that is no text.
 fn opening(text: &str) -> Option<usize> {
-    let braces = text.match_indices('{').map(|(at, _)| at);
-    braces.into_iter().find(|at| text[at + 1..].starts_with(['{', '%', '#']))
+    let pairs = text.as_bytes().windows(2);
+    pairs.enumerate().find(|(_, pair)| pair[0] == b'{' && matches!(pair[1], b'{' | b'%' | b'#')).map(|(at, _)| at)
 }
 
 /// As the engine takes it: the end of a script's last line is not part of it.

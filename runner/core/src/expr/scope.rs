@@ -18,6 +18,12 @@ impl Scope {
         self.0.insert(name.into(), Value::from(Serde(value)));
     }
 
+    /// Adds a name for a map of texts.
+    pub fn insert_texts(&mut self, name: impl Into<String>, texts: impl IntoIterator<Item = (String, String)>) {
+        let texts: BTreeMap<String, Value> = texts.into_iter().map(|(name, text)| (name, text.into())).collect();
+        self.0.insert(name.into(), texts.into());
+    }
+
     /// Adds several.
     pub fn extend(&mut self, names: &Map<String, Json>) {
         names.iter().for_each(|(name, value)| self.insert(name, value));

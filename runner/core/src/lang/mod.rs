@@ -8,6 +8,7 @@
 //! Knows nothing of files (asks through [`World`]), of the store or of runs.
 
 pub mod check;
+mod decode;
 mod entries;
 pub mod finding;
 pub mod glibc;
@@ -79,7 +80,7 @@ pub fn load(text: &str, profile: Option<&str>, world: &dyn World) -> Result<Prog
     lay_defaults(&mut node).map_err(|finding| vec![*finding])?;
     shape::prune(&mut node, &SCHEMA, &shape::PIPELINE, &mut findings);
     let lamed = lamed_steps(&findings, &node, &written_steps);
-    if let Ok(pipeline) = serde_json::from_value::<Pipeline>(node.to_json()) {
+    if let Ok(pipeline) = decode::decode::<Pipeline>(&node) {
         let doc = Document { node, text: text.to_owned() };
         let (manifests, graph, judged) = check::check(&pipeline, &doc, &lamed, world);
         // A step that was left out for its shape is no reason to blame those that refer to it.

@@ -146,7 +146,7 @@ impl StoredEntry {
 }
 
 impl StoredResult {
-    /// The same as [`StoredEntry::parse`], in a fraction of the time.
+    /// The same as [`StoredEntry::parse`], in a third of the time.
     ///
     /// # Errors
     /// When it cannot be believed; the message says why.
