@@ -89,6 +89,8 @@ impl Run {
         if let Some(ran) = ran {
             ran?;
         }
+        // The process is about to end: to give thousands of steps back piece by piece would only take time.
+        std::mem::forget(project);
         Ok(reporter.close(&again))
     }
 

@@ -71,7 +71,7 @@ impl Before {
 pub(crate) struct Question {
     pub(crate) planned: Arc<Planned>,
     pub(crate) label: String,
-    pub(crate) instance: Option<Instance>,
+    pub(crate) instance: Option<Arc<Instance>>,
     pub(crate) before: Arc<Before>,
     /// What the parts of a divided step made, once all have ended well.
     pub(crate) parts: Option<Vec<(String, Arc<StepResult>)>>,

@@ -35,6 +35,9 @@ pub(crate) struct Plugin {
     pub(crate) digest: Digest,
 }
 
+/// Programs that steps declare, and words of their scripts that may be some.
+pub(super) type ToolsAsked = (Vec<String>, BTreeSet<String>);
+
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
@@ -57,6 +60,8 @@ pub(crate) struct Session {
     plugins: Mutex<HashMap<String, Plugin>>,
     interpreters: HashMap<PythonWish, Interpreter>,
     pub(super) tool_words: Mutex<HashMap<Digest, BTreeSet<String>>>,
+    /// Programs by what steps declare and the words of their scripts.
+    pub(super) tools_known: Mutex<HashMap<ToolsAsked, BTreeMap<String, Artifact>>>,
     pub(super) tool_folders: Mutex<HashMap<Digest, PathBuf>>,
     /// Threads for plugins; the engine itself is made on one of them.
     pub(crate) guests: Threads,
@@ -90,6 +95,7 @@ impl Session {
             plugins: Mutex::default(),
             interpreters,
             tool_words: Mutex::default(),
+            tools_known: Mutex::default(),
             tool_folders: Mutex::default(),
             guests: Threads::default(),
             wasm: OnceLock::new(),

@@ -21,7 +21,7 @@
 //! | blob | `put_bytes`, `ingest` | aside, stamped, hashed, renamed | other size or stamp: hashed again, removed |
 //! | entry | `save_entry` | aside, renamed | its last line is not its digest: a loud miss |
 //! | history | `save_entry` | one append a result | the line is no key: skipped |
-//! | events | the run that holds `runs/ID/lock` | one append an event | the line is no JSON: skipped |
+//! | events | the run that holds `runs/ID/lock` | one append an event, or several that were noted | the line is no JSON: skipped |
 //! | carried events | a run that takes up another, before its first event | aside, renamed | the line is no JSON: skipped |
 //! | claim | the run that makes the result | a link to a file that was written before | never |
 //! | memo | `Memo::save` | aside, renamed | its last line is not its digest: empty |

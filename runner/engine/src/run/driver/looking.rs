@@ -1,7 +1,6 @@
 //! Looking steps up: what they are asked with, and what follows from the answer.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use flowrun_core::event::{Event, Reason, Skip};
 use flowrun_core::key::Manifest;
@@ -10,7 +9,7 @@ use flowrun_core::plan::{Instance, Planned};
 use flowrun_core::schedule::{End, NodeId, State};
 use indexmap::IndexMap;
 
-use super::{Driver, Message, Node};
+use super::{Driver, Node};
 use crate::run::look::{Before, Hit, Looked, Missed, Question, StepResult, Upstream};
 use crate::store::StoredResult;
 
@@ -21,50 +20,33 @@ pub(crate) struct Found {
     pub(crate) question: Question,
 }
 
-/// The most steps that are looked at at once. A look reads and hashes, so more than one a core overlap; ten thousand at once would have a
-/// thread each.
-const MOST: usize = 8;
-
-/// Steps that are to be looked at, and how many threads do.
-#[derive(Default)]
-pub(super) struct Looks(Mutex<(VecDeque<(NodeId, Question)>, usize)>);
-
-impl Looks {
-    fn lock(&self) -> MutexGuard<'_, (VecDeque<(NodeId, Question)>, usize)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds one; whether it needs another thread.
-    fn add(&self, id: NodeId, question: Question) -> bool {
-        let mut looks = self.lock();
-        looks.0.push_back((id, question));
-        let more = looks.1 < MOST;
-        looks.1 += usize::from(more);
-        more
-    }
-
-    /// The next; without one the thread that asks is done.
-    fn next(&self) -> Option<(NodeId, Question)> {
-        let mut looks = self.lock();
-        let next = looks.0.pop_front();
-        looks.1 -= usize::from(next.is_none());
-        next
-    }
-}
-
 impl Driver<'_> {
     pub(super) fn look(&mut self, id: NodeId) {
         let question = self.question(id);
-        if !self.looks.add(id, question) {
-            return;
+        if self.looks.add(id, question) {
+            self.look_on_a_thread();
         }
-        let (looks, session, sender) = (self.looks.clone(), self.session.clone(), self.sender.clone());
+    }
+
+    /// Has one more thread look until nothing is left to look at.
+    pub(super) fn look_on_a_thread(&self) {
+        let (looks, session) = (self.looks.clone(), self.session.clone());
         tokio::task::spawn_blocking(move || {
-            while let Some((id, question)) = looks.next() {
-                let looked = session.look(&question);
-                let _ = sender.blocking_send(Message::Looked(id, Box::new(looked)));
+            let mut answer = None;
+            while let Some((id, question)) = looks.next(answer.take()) {
+                answer = Some((id, session.look(&question)));
             }
         });
+    }
+
+    /// Takes in what was found.
+    pub(super) fn looked_at(&mut self) {
+        for (id, looked) in self.looks.take() {
+            // One that could not be supplied is over before it was looked at.
+            if !matches!(self.scheduler.state(id), State::Done(_)) {
+                self.looked(id, looked);
+            }
+        }
     }
 
     /// All that looking at a step needs to know.
@@ -155,7 +137,7 @@ impl Driver<'_> {
             Looked::Hit(hit) => {
                 let Hit { entry, manifest, since } = *hit;
                 self.changed_since(id, since);
-                self.nodes[id.0].manifest = self.wishes.dry_run.then(|| Arc::new(manifest));
+                self.nodes[id.0].manifest = self.wishes.recalled.then(|| Arc::new(manifest));
                 self.hit(id, entry);
             }
             Looked::Miss(mut missed) => {
@@ -212,12 +194,13 @@ impl Driver<'_> {
             return self.scheduler.hold(id, other);
         }
         let step = self.nodes[id.0].label.clone();
-        self.emit(Event::Missed { step, key: Some(missed.key), reasons: missed.reasons.clone() });
         if self.wishes.dry_run {
+            self.emit(Event::Missed { step, key: Some(missed.key), reasons: missed.reasons });
             self.nodes[id.0].would_run = true;
-            self.nodes[id.0].manifest = Some(missed.manifest);
+            self.nodes[id.0].manifest = self.wishes.recalled.then_some(missed.manifest);
             return self.scheduler.hit(id);
         }
+        self.emit(Event::Missed { step, key: Some(missed.key), reasons: missed.reasons.clone() });
         self.making.insert(missed.key, id);
         self.nodes[id.0].key = Some(missed.key);
         self.nodes[id.0].missed = Some(Arc::new(missed));
@@ -232,7 +215,7 @@ impl Driver<'_> {
         let made = self.scheduler.fan(id, instances.len());
         debug_assert_eq!(made.first().map_or(self.nodes.len(), |first| first.0), self.nodes.len());
         for (instance, label) in instances.into_iter().zip(labels) {
-            self.nodes.push(Node { fan: Some(id), ..Node::new(planned, label, Some(instance)) });
+            self.nodes.push(Node { fan: Some(id), ..Node::new(planned, label, Some(Arc::new(instance))) });
         }
     }
 
