@@ -18,7 +18,6 @@ const USE_GRAIN: Duration = Duration::from_secs(3600);
 
 /// What a look-up finds.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "one lives for a moment, and most are hits")]
 pub enum Lookup {
     /// The result, all its contents there.
     Hit(StoredResult),
