@@ -29,7 +29,7 @@ impl Digest {
 
     /// The first ten hexadecimal digits: enough for a person to tell two apart, never used to look anything up.
     pub fn short(&self) -> String {
-        self.to_string()[..10].to_owned()
+        blake3::Hash::from_bytes(self.0).to_hex()[..10].to_owned()
     }
 }
 

@@ -17,9 +17,7 @@ const STAMP: u64 = 1;
 
 impl Store {
     pub(super) fn blob(&self, digest: &Digest, executable: bool) -> PathBuf {
-        let hex = digest.to_string();
-        let suffix = if executable { ".x" } else { "" };
-        self.path(&format!("blobs/{}/{}{suffix}", &hex[..2], &hex[2..]))
+        self.fanned("blobs", digest, if executable { ".x" } else { "" })
     }
 
     /// Keeps bytes.

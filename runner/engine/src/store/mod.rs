@@ -81,6 +81,7 @@ mod tests;
 mod tests_damage;
 mod trees;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -218,6 +219,18 @@ impl Store {
         self.inner.root.join(name)
     }
 
+    /// A file that is named by a digest: `PART/ab/cdef…`.
+    fn fanned(&self, part: &str, digest: &Digest, suffix: &str) -> PathBuf {
+        let hex = digest.to_string();
+        let (first, rest) = hex.split_at(2);
+        let mut path = OsString::with_capacity(self.inner.root.as_os_str().len() + 96);
+        path.push(&self.inner.root);
+        for piece in ["/", part, "/", first, "/", rest, suffix] {
+            path.push(piece);
+        }
+        path.into()
+    }
+
     /// A fresh place for something half-written, on the same file system as everything else.
     fn aside(&self) -> PathBuf {
         self.inner.scratch.fresh()
@@ -305,8 +318,9 @@ fn into_place(aside: &Path, place: &Path) -> Result<()> {
 
 /// A label as one file name: short, without separators, and different for different labels.
 fn file_name(label: &str) -> String {
-    let plain: String =
-        label.chars().map(|c| if c.is_ascii_alphanumeric() || "._-=,[]".contains(c) { c } else { '_' }).collect();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '=' | ',' | '[' | ']');
+    let mut plain = String::with_capacity(label.len() + 16);
+    plain.extend(label.chars().map(|c| if is_plain(c) { c } else { '_' }));
     // 255 bytes is what file systems take; a label that was changed or cut gets its digest, so that no two share a name.
     if plain == label && (1..=120).contains(&plain.len()) && !plain.starts_with('.') {
         return plain;
