@@ -78,6 +78,6 @@ fn what_a_step_asks_of_the_disk() {
     std::thread::sleep(REST);
     // It remembers the files now that they have rested.
     [&few, &more].iter().for_each(|bed| drop(bed.flowrun(&["run", "p.yaml"]).ok()));
-    at_most("changes, nothing to do", 1.1, &calls(&few, "change"), &calls(&more, "change"));
-    at_most("reads, nothing to do", 3.1, &calls(&few, "read"), &calls(&more, "read"));
+    at_most("changes, nothing to do", 0.1, &calls(&few, "change"), &calls(&more, "change"));
+    at_most("reads, nothing to do", 2.1, &calls(&few, "read"), &calls(&more, "read"));
 }

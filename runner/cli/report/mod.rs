@@ -95,7 +95,13 @@ impl Reporter {
         }
         let failures: Vec<&Failure> = story.failed().map(|(_, failing)| &failing.failure).collect();
         // A run that never said how it ended was not waited for.
-        story.ending.map_or(Exit::Interrupted, |ending| exit::of_run(ending.outcome, failures.iter().copied()))
+        let exit =
+            story.ending.map_or(Exit::Interrupted, |ending| exit::of_run(ending.outcome, failures.iter().copied()));
+        if !matches!(self, Self::Live(_)) {
+            // It is memory alone, of thousands of steps, and the process is about to end.
+            std::mem::forget(self);
+        }
+        exit
     }
 
     fn story(&self) -> &Story {

@@ -78,7 +78,9 @@ impl Story {
 
     fn take_step(&mut self, at: u64, event: &Event) {
         let Some(name) = event.step() else { return };
-        let step = self.steps.entry(name.to_owned()).or_default();
+        let known = self.steps.get_index_of(name);
+        let index = known.unwrap_or_else(|| self.steps.insert_full(name.to_owned(), Step::default()).0);
+        let step = &mut self.steps[index];
         match event {
             Event::Progress { done, total, what, .. } => step.progress = Some((*done, *total, what.clone())),
             Event::Line { text, .. } => step.said = Some(text.clone()),

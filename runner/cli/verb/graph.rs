@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use flowrun_core::lang::graph::{Edge, order, waits_for};
+use flowrun_core::lang::graph::{Edge, Graph as Waits, waits_for};
 use flowrun_core::lang::is_fan_out;
 use flowrun_core::lang::written::{Pipeline, Step};
 use flowrun_engine::project::Project;
@@ -107,8 +107,8 @@ fn before(step: &Step, waits: &std::collections::BTreeMap<String, Edge>) -> Stri
 }
 
 fn ordered(pipeline: &Pipeline) -> impl Iterator<Item = (&str, &Step)> {
-    let order = order(pipeline).unwrap_or_default();
-    order.into_iter().filter_map(|index| pipeline.steps.get_index(index)).map(|(id, step)| (id.as_str(), step))
+    let order = Waits::of(pipeline).order().unwrap_or_default();
+    order.into_iter().filter_map(|index| pipeline.steps.get_index(index)).map(|(id, step)| (id.as_str(), &**step))
 }
 
 /// Ids are words of the language, so only what a person wrote freely has to be quoted.

@@ -41,7 +41,8 @@ const MOST_DETAIL: usize = 8;
 #[derive(Default)]
 struct Listener {
     story: Story,
-    events: Vec<Stamped>,
+    /// Every event, where they are what is asked for.
+    events: Option<Vec<Stamped>>,
     warnings: Vec<String>,
 }
 
@@ -51,7 +52,9 @@ impl Report for Listener {
         if let Event::Warned { text } = &event.event {
             self.warnings.push(text.clone());
         }
-        self.events.push(event.clone());
+        if let Some(events) = &mut self.events {
+            events.push(event.clone());
+        }
     }
 }
 
@@ -68,11 +71,11 @@ impl Plan {
         let locked = self.locked;
         let StepArgs { force, only, from } = self.steps;
         let options = Options { params, force, only, from, dry_run: true, locked, ..Options::default() };
-        let mut listener = Listener::default();
+        let mut listener = Listener { events: self.json.then(Vec::new), ..Listener::default() };
         super::runtime()?.block_on(run::run(&project, options, &mut listener, Stop::new()))?;
-        if self.json {
+        if let Some(events) = &listener.events {
             let mut text = String::new();
-            for event in &listener.events {
+            for event in events {
                 text.push_str(&serde_json::to_string(event).unwrap_or_default());
                 text.push('\n');
             }

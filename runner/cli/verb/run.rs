@@ -73,7 +73,7 @@ impl Run {
         again.extend(self.locked.then(|| "--locked".to_owned()));
         again.push("--resume".to_owned());
         let stopping = Stopping::default();
-        let fans_out = project.program.pipeline.steps.values().any(is_fan_out);
+        let fans_out = project.program.pipeline.steps.values().any(|step| is_fan_out(step));
         let mut reporter = Reporter::new(self.json, stopping.clone(), fans_out);
         let runtime = super::runtime()?;
         let ran = runtime.block_on(async {
@@ -89,6 +89,8 @@ impl Run {
         if let Some(ran) = ran {
             ran?;
         }
+        // The process is about to end: to give thousands of steps back piece by piece would only take time.
+        std::mem::forget(project);
         Ok(reporter.close(&again))
     }
 

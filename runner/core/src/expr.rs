@@ -23,6 +23,7 @@
 //!
 //! Knows nothing of steps: the caller says which names there are, as a [`Scope`].
 
+mod plain;
 mod scope;
 
 use std::collections::BTreeSet;
@@ -34,6 +35,7 @@ use minijinja::value::ValueKind;
 use minijinja::{AutoEscape, Environment, Error, Output, State, UndefinedBehavior, Value};
 use serde_json::Value as Json;
 
+use plain::Piece;
 pub use scope::Scope;
 
 /// Instructions that one expression may take: far more than a condition needs, and less than a second.
@@ -187,6 +189,13 @@ pub fn shell_word(text: &str) -> String {
 /// # Errors
 /// When the template is not well-formed.
 pub fn names(template: &str) -> Result<BTreeSet<String>, BadTemplate> {
+    if let Some(pieces) = plain::pieces(template) {
+        let names = pieces.iter().filter_map(|piece| match piece {
+            Piece::Name(name) => Some((*name).to_owned()),
+            Piece::Text(_) => None,
+        });
+        return Ok(without_builtins(names));
+    }
     fits_template(template)?;
     let parsed = PLAIN.template_from_str(template).map_err(|error| BadTemplate::of(&error, template, template))?;
     Ok(without_builtins(parsed.undeclared_variables(true)))
@@ -197,6 +206,9 @@ pub fn names(template: &str) -> Result<BTreeSet<String>, BadTemplate> {
 /// # Errors
 /// When the expression is not well-formed.
 pub fn expression_names(expression: &str) -> Result<BTreeSet<String>, BadTemplate> {
+    if let Some(name) = plain::dotted(expression) {
+        return Ok(without_builtins([name.to_owned()]));
+    }
     fits(expression)?;
     let parsed =
         PLAIN.compile_expression(expression).map_err(|error| BadTemplate::of(&error, expression, expression))?;
@@ -212,13 +224,41 @@ fn without_builtins(names: impl IntoIterator<Item = String>) -> BTreeSet<String>
 /// # Errors
 /// When it is not well-formed, uses an undefined name or runs out of its budget.
 pub fn render(template: &str, names: &Scope, quote: Quote) -> Result<String, BadTemplate> {
+    if !template.contains("{{") && !template.contains("{%") && !template.contains("{#") {
+        return Ok(template.to_owned());
+    }
+    match plain::pieces(template).and_then(|pieces| fill(&pieces, names, quote)) {
+        Some(text) => Ok(text),
+        None => render_by_engine(template, names, quote),
+    }
+}
+
+/// The text of pieces whose names are all there.
+fn fill(pieces: &[Piece<'_>], names: &Scope, quote: Quote) -> Option<String> {
+    let mut text = String::new();
+    for piece in pieces {
+        match piece {
+            Piece::Text(piece) => text.push_str(piece),
+            Piece::Name(name) => text.push_str(&text_of(&names.find(name)?, quote)?),
+        }
+    }
+    Some(text)
+}
+
+/// A value as [`plain`] and [`shell`] write it.
+fn text_of(value: &Value, quote: Quote) -> Option<String> {
+    let text = container_text(value).ok()?.unwrap_or_else(|| value.to_string());
+    match quote {
+        Quote::Shell if !value.is_safe() => Some(shell_word(&text)),
+        _ => Some(text),
+    }
+}
+
+fn render_by_engine(template: &str, names: &Scope, quote: Quote) -> Result<String, BadTemplate> {
     let env = match quote {
         Quote::Plain => &*PLAIN,
         Quote::Shell => &*SHELL,
     };
-    if !template.contains("{{") && !template.contains("{%") && !template.contains("{#") {
-        return Ok(template.to_owned());
-    }
     fits_template(template)?;
     env.render_str(template, names.seen()).map_err(|error| BadTemplate::of(&error, template, template))
 }
@@ -229,15 +269,21 @@ pub fn render(template: &str, names: &Scope, quote: Quote) -> Result<String, Bad
 /// When it is not well-formed, uses an undefined name, runs out of its budget or gives what JSON cannot hold.
 pub fn evaluate(expression: &str, names: &Scope) -> Result<Json, BadTemplate> {
     let inner = whole(expression).unwrap_or(expression);
-    fits(inner)?;
-    let bad = |error: Error| BadTemplate::of(&error, inner, expression);
-    let parsed = PLAIN.compile_expression(inner).map_err(bad)?;
-    let value = parsed.eval(names.seen()).map_err(bad)?;
+    let value = match plain::dotted(inner).and_then(|name| names.find(name)) {
+        Some(value) => value,
+        None => evaluate_by_engine(inner, expression, names)?,
+    };
     if value.is_undefined() {
         return Err(BadTemplate::plain(format!("`{inner}` is undefined")));
     }
     json_bytes(&value).map_err(BadTemplate::plain)?;
     serde_json::to_value(&value).map_err(|error| BadTemplate::plain(error.to_string()))
+}
+
+fn evaluate_by_engine(inner: &str, expression: &str, names: &Scope) -> Result<Value, BadTemplate> {
+    fits(inner)?;
+    let bad = |error: Error| BadTemplate::of(&error, inner, expression);
+    PLAIN.compile_expression(inner).and_then(|parsed| parsed.eval(names.seen())).map_err(bad)
 }
 
 /// Renders every string below a value; a string that is one `{{ expression }}` becomes what the expression gives.
@@ -276,85 +322,4 @@ pub fn is_true(value: &Json) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn context() -> Scope {
-        let value = json!({"params": {"n": 3, "name": "it's; rm -rf /", "list": [1, 2], "rate": 0.5}});
-        Scope::from(value.as_object().expect("object"))
-    }
-
-    #[test]
-    fn values_are_quoted_for_the_shell_unless_raw() {
-        let text = render("echo {{ params.name }} {{ params.n }} {{ params.list }}", &context(), Quote::Shell)
-            .expect("renders");
-        assert_eq!(text, r"echo 'it'\''s; rm -rf /' 3 '[1,2]'");
-        let text = render("echo {{ params.name | raw }}", &context(), Quote::Shell).expect("renders");
-        assert_eq!(text, "echo it's; rm -rf /");
-    }
-
-    #[test]
-    fn whole_strings_keep_their_type() {
-        let with = json!({"seed": "{{ params.n }}", "text": "n={{ params.n }}", "deep": [{"x": "{{ params.list }}"}]});
-        let rendered = render_json(&with, &context()).expect("renders");
-        assert_eq!(rendered, json!({"seed": 3, "text": "n=3", "deep": [{"x": [1, 2]}]}));
-    }
-
-    #[test]
-    fn undefined_names_and_endless_loops_are_errors() {
-        assert!(render("{{ params.m }}", &context(), Quote::Plain).is_err());
-        assert!(evaluate("params.m", &context()).is_err());
-        assert!(evaluate("nobody.values.x < 1", &context()).is_err());
-        let endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}";
-        assert!(render(endless, &context(), Quote::Plain).is_err());
-    }
-
-    #[test]
-    fn names_are_found() {
-        let found = names("{{ params.n }} {% for x in train.values %}{{ x.acc }}{% endfor %}").expect("parses");
-        assert_eq!(found.into_iter().collect::<Vec<_>>(), ["params.n", "train.values"]);
-        let found = expression_names("evaluate.values.map50 < params.min").expect("parses");
-        assert_eq!(found.into_iter().collect::<Vec<_>>(), ["evaluate.values.map50", "params.min"]);
-    }
-
-    #[test]
-    fn the_place_of_an_error_lies_in_the_text() {
-        let place = |found: Result<Json, BadTemplate>| found.expect_err("bad").range.expect("placed");
-        assert_eq!(names("{# é").expect_err("bad").range, Some(5..5));
-        assert_eq!(place(evaluate("{{ params.n | nobody }}", &context())), 14..20);
-        assert_eq!(place(evaluate("params.n +", &context())), 9..10);
-    }
-
-    /// Each of these once took all memory, or the whole stack.
-    #[test]
-    fn nothing_small_becomes_endless() {
-        for bomb in ["[[1] * 1000000] * 1000000", "{'a': [[1] * 1000000] * 1000000}", "[1] * 99999999"] {
-            assert!(evaluate(bomb, &context()).is_err(), "{bomb}");
-            for quote in [Quote::Plain, Quote::Shell] {
-                assert!(render(&format!("x {{{{ {bomb} }}}}"), &context(), quote).is_err(), "{bomb}");
-            }
-        }
-        let itself = "{% set n = namespace(a=1) %}{% set n.a = n %}{{ n }}";
-        assert!(names(itself).expect("well-formed").contains("namespace"), "the checker refuses it");
-        assert!(render(itself, &context(), Quote::Plain).is_err());
-    }
-
-    #[test]
-    fn what_nests_too_deep_to_compile_is_refused() {
-        let sum = format!("1{}", " + 1".repeat(100_000));
-        assert!(evaluate(&sum, &context()).is_err() && expression_names(&sum).is_err());
-        let branches = format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(100_000));
-        for template in [format!("{{{{ {sum} }}}}"), branches] {
-            assert!(names(&template).is_err() && render(&template, &context(), Quote::Plain).is_err());
-        }
-        let script = format!("{}{{{{ params.n }}}}", "# a long script\n".repeat(10_000));
-        assert!(render(&script, &context(), Quote::Shell).expect("renders").ends_with("3"));
-    }
-
-    #[test]
-    fn lists_that_operators_join_are_json_too() {
-        let text = render("{{ params.list + [3] }}", &context(), Quote::Plain).expect("renders");
-        assert_eq!(text, "[1,2,3]");
-    }
-}
+mod tests;

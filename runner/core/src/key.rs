@@ -95,7 +95,8 @@ impl Manifest {
 
     /// The key: blake3 over each leaf as length-prefixed name, kind and value, so that no two manifests share bytes.
     pub fn key(&self) -> Digest {
-        let mut bytes = Vec::new();
+        // Most have some ten short leaves and a script.
+        let mut bytes = Vec::with_capacity(1024);
         let mut put = |part: &[u8]| {
             bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
             bytes.extend_from_slice(part);

@@ -5,7 +5,8 @@
 //!
 //! Knows nothing of where files are: contents come in as [`Input`]s.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -14,7 +15,7 @@ use serde_json::{Map, Value as Json};
 use crate::artifact::{Artifact, is_component};
 use crate::expr::{self, BadTemplate, Quote, Scope};
 use crate::key::Input;
-use crate::lang::graph::{Edge, order, waits_for};
+use crate::lang::graph::Edge;
 use crate::lang::written::{Condition, EnvValue, Pipeline, RetryOn, Shard, Step};
 use crate::lang::{Program, is_fan_out, units};
 use crate::outcome::FailureKind;
@@ -30,7 +31,7 @@ pub struct Planned {
     /// Its id in the file.
     pub id: String,
     /// As written, profile and defaults laid in.
-    pub step: Step,
+    pub step: Arc<Step>,
     /// What it waits for.
     pub waits: Vec<(NodeId, Edge)>,
 }
@@ -39,22 +40,20 @@ pub struct Planned {
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Indexed by [`NodeId`].
-    pub steps: Vec<Planned>,
+    pub steps: Vec<Arc<Planned>>,
 }
 
 impl Plan {
     /// The plan of a checked program.
     pub fn new(program: &Program) -> Self {
-        let pipeline = &program.pipeline;
-        let indices = order(pipeline).unwrap_or_default();
-        let mut places = vec![0; pipeline.steps.len()];
+        let (steps, graph) = (&program.pipeline.steps, &program.graph);
+        let indices = graph.order().unwrap_or_default();
+        let mut places = vec![0; steps.len()];
         indices.iter().enumerate().for_each(|(place, index)| places[*index] = place);
-        let place = |id: &str| pipeline.steps.get_index_of(id).map(|index| NodeId(places[index]));
         let planned = |index: &usize| {
-            let (id, step) = pipeline.steps.get_index(*index)?;
-            let waits = waits_for(step, pipeline);
-            let waits = waits.into_iter().filter_map(|(before, edge)| Some((place(&before)?, edge))).collect();
-            Some(Planned { id: id.clone(), step: step.clone(), waits })
+            let (id, step) = steps.get_index(*index)?;
+            let waits = graph.waits(*index).iter().map(|(before, edge)| (NodeId(places[*before]), *edge)).collect();
+            Some(Arc::new(Planned { id: id.clone(), step: step.clone(), waits }))
         };
         Self { steps: indices.iter().filter_map(planned).collect() }
     }
@@ -100,7 +99,7 @@ impl Planned {
         let tolerated = self.step.continue_on_error.unwrap_or(false);
         Spec {
             waits: self.waits.clone(),
-            need: need(&self.step),
+            need: self.need(),
             retry: retry(&self.step),
             tolerated,
             left_out,
@@ -112,6 +111,11 @@ impl Planned {
     pub fn timeout(&self) -> Option<Duration> {
         let written = self.step.timeout.as_deref().and_then(units::duration);
         written.or(self.step.uses.is_some().then_some(PLUGIN_TIMEOUT))
+    }
+
+    /// What it takes of the machine.
+    pub fn need(&self) -> Need {
+        need(&self.step)
     }
 
     /// When a failed attempt is followed by another.
@@ -194,7 +198,7 @@ pub fn instances(step: &Step, names: &Scope) -> Result<Vec<Instance>, BadTemplat
     if items.len() > MOST_INSTANCES {
         return Err(refuse(format!("{} instances are more than {MOST_INSTANCES}", items.len())));
     }
-    let mut taken = BTreeSet::new();
+    let mut taken = HashSet::with_capacity(items.len());
     let numbered = items.into_iter().enumerate().map(|(index, (label, names))| {
         let label = if is_component(&label) && taken.insert(label.clone()) { label } else { format!("{index}") };
         Instance { label, names, part: None }
@@ -270,10 +274,8 @@ pub fn context(params: &Map<String, Json>, values: &IndexMap<String, Json>) -> S
 
 /// Adds `inputs` and `outputs`, the paths that a process uses from its own folder.
 pub fn with_paths(mut names: Scope, inputs: &IndexMap<String, Input>, step: &Step) -> Scope {
-    let input = |(name, input): (&String, &Input)| (name.clone(), Json::String(input_path(name, input)));
-    let output = |(name, kind): (&String, &String)| (name.clone(), Json::String(output_path(name, kind)));
-    names.insert("inputs", inputs.iter().map(input).collect::<Map<_, _>>());
-    names.insert("outputs", step.outputs.iter().map(output).collect::<Map<_, _>>());
+    names.insert_texts("inputs", inputs.iter().map(|(name, input)| (name.clone(), input_path(name, input))));
+    names.insert_texts("outputs", step.outputs.iter().map(|(name, kind)| (name.clone(), output_path(name, kind))));
     names
 }
 
@@ -360,6 +362,16 @@ mod tests {
 
     fn step(value: Json) -> Step {
         serde_json::from_value(value).expect("step")
+    }
+
+    #[test]
+    fn paths_are_seen_by_their_names() {
+        let step = step(json!({"run": "x", "outputs": {"o": "o.txt", "d": "dir"}}));
+        let content = crate::key::Content::Pinned("sha256:0".to_owned());
+        let inputs = IndexMap::from([("a".to_owned(), Input { content, file: Some("f".to_owned()) })]);
+        let names = with_paths(Scope::default(), &inputs, &step);
+        let text = expr::render("{{ inputs.a }} {{ outputs.o }} {{ outputs.d }} {{ inputs }}", &names, Quote::Plain);
+        assert_eq!(text.expect("renders"), "in/a/f out/o.txt out/d {\"a\":\"in/a/f\"}");
     }
 
     #[test]

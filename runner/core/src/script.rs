@@ -46,7 +46,7 @@ pub fn companions(program: &str) -> impl Iterator<Item = &'static str> {
 
 /// Whether `tools` may hold this: a plain name, or an absolute path.
 pub fn is_tool(text: &str) -> bool {
-    let plain = text.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != ':');
+    let plain = text.chars().all(|c| !is_space(c) && !c.is_control() && c != ':');
     let absolute = text.starts_with('/') && text.len() > 1 && !text.ends_with('/');
     plain && !text.is_empty() && (absolute || crate::artifact::is_component(text))
 }
@@ -55,10 +55,10 @@ pub fn is_tool(text: &str) -> bool {
 pub fn words(script: &str) -> BTreeSet<&str> {
     let found: BTreeSet<&str> =
         script.lines().flat_map(|line| pieces(without_comment(line))).filter(|word| is_word(word)).collect();
-    if found.iter().any(|word| STARTERS.contains(word)) {
+    if found.iter().any(|word| STARTERS.binary_search(word).is_ok()) {
         return found;
     }
-    found.into_iter().filter(|word| !BUILTINS.contains(word)).collect()
+    found.into_iter().filter(|word| BUILTINS.binary_search(word).is_err()).collect()
 }
 
 /// A line up to a `#` that begins a word outside quotes. A quote that is not closed on its line hides the rest, so that nothing is lost.
@@ -78,9 +78,11 @@ fn without_comment(line: &str) -> &str {
 }
 
 /// What stands between what separates words, quotes too: `sh -c "sort x"` holds `sort`. What follows a `$` is a variable.
-fn pieces(line: &str) -> Vec<&str> {
-    let ends = |c: char| c.is_whitespace() || ";|&()}<>\"'`\\!".contains(c);
-    line.split(ends).flat_map(without_variables).flat_map(of_assignment).collect()
+fn pieces(line: &str) -> impl Iterator<Item = &str> {
+    let ends = |c: char| {
+        is_space(c) || matches!(c, ';' | '|' | '&' | '(' | ')' | '}' | '<' | '>' | '"' | '\'' | '`' | '\\' | '!')
+    };
+    line.split(ends).filter(|piece| !piece.is_empty()).flat_map(without_variables).flat_map(of_assignment)
 }
 
 /// `a$b` is `a`, `${b` is nothing, `{b` is `b`.
@@ -96,19 +98,25 @@ fn without_variables(piece: &str) -> impl Iterator<Item = &str> {
 }
 
 /// `NAME=word` holds both; `--flag=word` is an option.
-fn of_assignment(piece: &str) -> Vec<&str> {
-    match piece.split_once('=') {
-        Some((name, value)) if !name.starts_with('-') => vec![name, value],
-        _ => vec![piece],
-    }
+fn of_assignment(piece: &str) -> impl Iterator<Item = &str> {
+    let (first, second) = match piece.split_once('=') {
+        Some((name, value)) if !name.starts_with('-') => (name, Some(value)),
+        _ => (piece, None),
+    };
+    std::iter::once(first).chain(second)
+}
+
+/// As [`char::is_whitespace`], without a look into its tables for what nearly all scripts are written in.
+fn is_space(c: char) -> bool {
+    if c.is_ascii() { c.is_ascii_whitespace() || c == '\x0b' } else { c.is_whitespace() }
 }
 
 fn is_word(word: &str) -> bool {
-    let begins = word.starts_with(|c: char| c.is_ascii_alphanumeric() || "/_[".contains(c));
+    let begins = word.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '['));
     let absolute = word.starts_with('/');
     begins
-        && is_tool(word)
         && (absolute || !word.contains('/'))
+        && is_tool(word)
         && word.chars().any(|c| c.is_ascii_alphabetic() || c == '[')
 }
 
@@ -135,6 +143,12 @@ mod tests {
         for (script, expected) in told {
             assert_eq!(words(script).into_iter().collect::<Vec<_>>(), expected, "{script}");
         }
+    }
+
+    #[test]
+    fn what_is_looked_for_in_a_list_stands_in_order() {
+        assert!(BUILTINS.is_sorted() && STARTERS.is_sorted());
+        assert!((0..0x3000).filter_map(char::from_u32).all(|c| is_space(c) == c.is_whitespace()));
     }
 
     #[test]

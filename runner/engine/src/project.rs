@@ -38,7 +38,7 @@ pub struct Project {
     /// The pipeline's name.
     pub name: String,
     /// The checked pipeline.
-    pub program: Program,
+    pub program: Arc<Program>,
     /// The plugins that its steps take from registries, by what `uses` says. They are in the user's cache.
     pub plugins: BTreeMap<String, PluginPin>,
     /// What keeps its bundle from being taken away, where it is one's.
@@ -189,7 +189,7 @@ impl Project {
                 let name = program.pipeline.name.clone().unwrap_or(stem);
                 let plugins = around.registry.into_iter().map(|(uses, ready)| (uses, ready.pin)).collect();
                 let read = around.read.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().collect();
-                Ok(Self { root, tree, file, shown, text, name, program, plugins, held, read })
+                Ok(Self { root, tree, file, shown, text, name, program: Arc::new(program), plugins, held, read })
             }
             Err(findings) => Err(OpenError::Findings { shown, text, findings }),
         }

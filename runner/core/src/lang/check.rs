@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::finding::{Finding, Rule, Span, did_you_mean};
+use super::graph::Graph;
 use super::reference::{RESERVED, is_word};
 use super::written::{ParamType, Pipeline, Step};
 use super::{Document, params};
@@ -43,13 +44,13 @@ pub trait World {
 /// What the plugins of a pipeline say of themselves, by what `uses` names them.
 pub type Manifests = BTreeMap<String, Arc<Described>>;
 
-/// Checks a decoded pipeline; `doc` is the tree it was decoded from, `lamed` the steps that lost something on the way.
+/// Checks a decoded pipeline, and finds out what waits for what; `doc` is the tree it was decoded from, `lamed` the steps that lost something on the way.
 pub fn check(
     pipeline: &Pipeline,
     doc: &Document,
     lamed: &BTreeSet<String>,
     world: &dyn World,
-) -> (Manifests, Vec<Finding>) {
+) -> (Manifests, Graph, Vec<Finding>) {
     let mut check = Check { pipeline, doc, lamed, world, manifests: Manifests::new(), findings: Vec::new() };
     check.version();
     check.params();
@@ -58,8 +59,9 @@ pub fn check(
         check.step(id, step);
     }
     check.results();
-    check.cycles();
-    (check.manifests, check.findings)
+    let graph = Graph::of(pipeline);
+    check.cycles(&graph);
+    (check.manifests, graph, check.findings)
 }
 
 struct Check<'a> {
@@ -181,8 +183,12 @@ impl Check<'_> {
         }
     }
 
-    fn cycles(&mut self) {
-        for cycle in super::graph::cycles(self.pipeline) {
+    fn cycles(&mut self, graph: &Graph) {
+        let id = |index: usize| self.pipeline.steps.get_index(index).map(|(id, _)| id.as_str()).unwrap_or_default();
+        let cycles = graph.cycles().into_iter().map(|cycle| cycle.into_iter().map(id).collect());
+        let mut cycles: Vec<Vec<&str>> = cycles.collect();
+        cycles.sort();
+        for cycle in cycles {
             let first = &cycle[0];
             let path = cycle.iter().chain([first]).map(|id| format!("`{id}`")).collect::<Vec<_>>().join(" → ");
             let finding = Finding::new(

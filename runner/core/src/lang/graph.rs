@@ -2,8 +2,9 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::sync::Arc;
 
-use petgraph::Direction::{Incoming, Outgoing};
+use petgraph::Direction::Incoming;
 use petgraph::algo::tarjan_scc;
 use petgraph::graphmap::DiGraphMap;
 use serde_json::Value as Json;
@@ -61,31 +62,72 @@ fn strings(value: &Json, visit: &mut impl FnMut(&str)) {
     }
 }
 
-fn graph(pipeline: &Pipeline) -> DiGraphMap<usize, ()> {
-    let mut graph = DiGraphMap::new();
-    for (index, step) in pipeline.steps.values().enumerate() {
-        graph.add_node(index);
-        for id in waits_for(step, pipeline).keys() {
-            if let Some(other) = pipeline.steps.get_index_of(id) {
-                graph.add_edge(other, index, ());
-            }
-        }
-    }
-    graph
+/// What each step of a pipeline waits for, as places in the file. Made once, when the file is checked.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    waits: Vec<Vec<(usize, Edge)>>,
 }
 
-/// Ids of the steps in each circle, in the order in which they wait for each other.
-pub fn cycles(pipeline: &Pipeline) -> Vec<Vec<String>> {
-    let graph = graph(pipeline);
-    let name = |index: usize| pipeline.steps.get_index(index).map(|(id, _)| id.clone()).unwrap_or_default();
-    let circular = |part: &Vec<usize>| part.len() > 1 || graph.contains_edge(part[0], part[0]);
-    let mut found: Vec<Vec<String>> = tarjan_scc(&graph)
-        .into_iter()
-        .filter(circular)
-        .map(|part| shortest_circle(&graph, &part).into_iter().map(name).collect())
-        .collect();
-    found.sort();
-    found
+impl Graph {
+    /// The graph of all steps.
+    pub fn of(pipeline: &Pipeline) -> Self {
+        let place = |(id, edge): (String, Edge)| Some((pipeline.steps.get_index_of(&id)?, edge));
+        let waits = |step: &Arc<Step>| waits_for(step, pipeline).into_iter().filter_map(place).collect();
+        Self { waits: pipeline.steps.values().map(waits).collect() }
+    }
+
+    /// What a step waits for, in the order of ids.
+    pub fn waits(&self, index: usize) -> &[(usize, Edge)] {
+        self.waits.get(index).map_or(&[], Vec::as_slice)
+    }
+
+    /// Steps in each circle, in the order in which they wait for each other.
+    pub fn cycles(&self) -> Vec<Vec<usize>> {
+        // Nearly all pipelines have none, which is seen at once.
+        if self.order().is_some() {
+            return Vec::new();
+        }
+        let mut graph = DiGraphMap::new();
+        for (index, waits) in self.waits.iter().enumerate() {
+            graph.add_node(index);
+            for (before, _) in waits {
+                graph.add_edge(*before, index, ());
+            }
+        }
+        let circular = |part: &Vec<usize>| part.len() > 1 || graph.contains_edge(part[0], part[0]);
+        tarjan_scc(&graph).into_iter().filter(circular).map(|part| shortest_circle(&graph, &part)).collect()
+    }
+
+    /// Steps so that each comes after all it waits for, ties in the file's order; nothing where steps wait for each other.
+    pub fn order(&self) -> Option<Vec<usize>> {
+        // People expect the file's order where there is a choice: that of reading the file again and again, and taking in each reading
+        // what waits for nothing any more. A step is taken in the reading in which the last before it was, or in the next one where that
+        // stands further down.
+        let mut open: Vec<usize> = self.waits.iter().map(Vec::len).collect();
+        let after = self.after();
+        let mut next: BinaryHeap<Reverse<(usize, usize)>> =
+            (0..open.len()).filter(|index| open[*index] == 0).map(|index| Reverse((0, index))).collect();
+        let mut result = Vec::with_capacity(open.len());
+        while let Some(Reverse((reading, index))) = next.pop() {
+            result.push(index);
+            for &after in &after[index] {
+                open[after] -= 1;
+                if open[after] == 0 {
+                    next.push(Reverse((reading + usize::from(after < index), after)));
+                }
+            }
+        }
+        (result.len() == open.len()).then_some(result)
+    }
+
+    /// Those that wait for each step.
+    fn after(&self) -> Vec<Vec<usize>> {
+        let mut after = vec![Vec::new(); self.waits.len()];
+        for (index, waits) in self.waits.iter().enumerate() {
+            waits.iter().for_each(|(before, _)| after[*before].push(index));
+        }
+        after
+    }
 }
 
 /// The shortest way from the first step of a knot back to itself, against the arrows: who waits for whom.
@@ -113,32 +155,6 @@ fn shortest_circle(graph: &DiGraphMap<usize, ()>, part: &[usize]) -> Vec<usize> 
     part.to_vec()
 }
 
-/// Indices of the steps so that each comes after all it waits for; ties in the file's order.
-///
-/// # Errors
-/// When steps wait for each other, which `check` has reported before.
-pub fn order(pipeline: &Pipeline) -> Result<Vec<usize>, Vec<Vec<String>>> {
-    // petgraph's order is any that fits; people expect the file's order where there is a choice: that of reading the file again and
-    // again, and taking in each reading what waits for nothing any more. A step is taken in the reading in which the last before it
-    // was, or in the next one where that stands further down.
-    let graph = graph(pipeline);
-    let count = pipeline.steps.len();
-    let mut open: Vec<usize> = (0..count).map(|index| graph.neighbors_directed(index, Incoming).count()).collect();
-    let mut next: BinaryHeap<Reverse<(usize, usize)>> =
-        (0..count).filter(|index| open[*index] == 0).map(|index| Reverse((0, index))).collect();
-    let mut result = Vec::with_capacity(count);
-    while let Some(Reverse((reading, index))) = next.pop() {
-        result.push(index);
-        for after in graph.neighbors_directed(index, Outgoing) {
-            open[after] -= 1;
-            if open[after] == 0 {
-                next.push(Reverse((reading + usize::from(after < index), after)));
-            }
-        }
-    }
-    if result.len() == count { Ok(result) } else { Err(cycles(pipeline)) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,7 +173,7 @@ mod tests {
             edges.into_iter().collect::<Vec<_>>(),
             [("a".into(), Edge::Order), ("b".into(), Edge::Data), ("c".into(), Edge::Data)]
         );
-        assert_eq!(order(&pipeline), Ok(vec![1, 2, 3, 0]));
+        assert_eq!(Graph::of(&pipeline).order(), Some(vec![1, 2, 3, 0]));
     }
 
     #[test]
@@ -179,14 +195,17 @@ mod tests {
             }
             taken
         };
-        assert_eq!(order(&pipeline), Ok(again_and_again(&pipeline)));
-        assert_eq!(order(&pipeline), Ok(vec![1, 3, 2, 0, 4]));
+        let order = Graph::of(&pipeline).order();
+        assert_eq!(order, Some(again_and_again(&pipeline)));
+        assert_eq!(order, Some(vec![1, 3, 2, 0, 4]));
     }
 
     #[test]
     fn a_circle_is_printed_in_its_order() {
         let pipeline = pipeline(serde_json::json!({
             "a": {"run": "x", "needs": ["c"]}, "b": {"run": "x", "needs": ["a"]}, "c": {"run": "x", "needs": ["b"]}, "d": {"run": "x", "needs": ["a"]}}));
-        assert_eq!(cycles(&pipeline), [["a", "c", "b"]]);
+        let graph = Graph::of(&pipeline);
+        assert_eq!((graph.cycles(), graph.order()), (vec![vec![0, 2, 1]], None));
+        assert_eq!(graph.waits(3), [(0, Edge::Order)]);
     }
 }

@@ -8,6 +8,7 @@
 //! Knows nothing of files (asks through [`World`]), of the store or of runs.
 
 pub mod check;
+mod decode;
 mod entries;
 pub mod finding;
 pub mod glibc;
@@ -28,6 +29,7 @@ use std::sync::LazyLock;
 
 pub use check::{World, is_fan_out, wheel_pin};
 use finding::{Finding, Rule, did_you_mean, one_of};
+use graph::Graph;
 use written::Pipeline;
 use yaml::{Node, Value};
 
@@ -40,6 +42,8 @@ pub struct Program {
     pub profile: Option<String>,
     /// What its plugins say of themselves.
     pub manifests: check::Manifests,
+    /// Which steps wait for which.
+    pub graph: Graph,
 }
 
 /// A file's tree together with its text, so that places inside a value can be found.
@@ -76,13 +80,13 @@ pub fn load(text: &str, profile: Option<&str>, world: &dyn World) -> Result<Prog
     lay_defaults(&mut node).map_err(|finding| vec![*finding])?;
     shape::prune(&mut node, &SCHEMA, &shape::PIPELINE, &mut findings);
     let lamed = lamed_steps(&findings, &node, &written_steps);
-    if let Ok(pipeline) = serde_json::from_value::<Pipeline>(node.to_json()) {
+    if let Ok(pipeline) = decode::decode::<Pipeline>(&node) {
         let doc = Document { node, text: text.to_owned() };
-        let (manifests, judged) = check::check(&pipeline, &doc, &lamed, world);
+        let (manifests, graph, judged) = check::check(&pipeline, &doc, &lamed, world);
         // A step that was left out for its shape is no reason to blame those that refer to it.
         findings.extend(judged.into_iter().filter(|finding| !blames_lost_step(finding, &pipeline, &written_steps)));
         if findings.is_empty() {
-            return Ok(Program { pipeline, profile: profile.map(str::to_owned), manifests });
+            return Ok(Program { pipeline, profile: profile.map(str::to_owned), manifests, graph });
         }
     }
     findings.sort_by_key(|finding| (finding.span.start, finding.rule));

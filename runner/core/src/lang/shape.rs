@@ -24,7 +24,28 @@ pub(crate) const MANIFEST: Noun = Noun { whole: "the manifest", key: "not a key 
 
 /// Checks `node` against `schema` and drops what does not fit. Findings name the key and, where it is known, the step.
 pub(crate) fn prune(node: &mut Node, schema: &Json, noun: &Noun, findings: &mut Vec<Finding>) {
-    Shape { root: schema, noun, findings }.fit(node, schema, &mut Vec::new());
+    Shape { root: schema, noun, findings }.fit(node, schema, Path::Whole);
+}
+
+/// The way to a node. Each step of it lives as long as what is looked at below it.
+#[derive(Clone, Copy)]
+enum Path<'p> {
+    Whole,
+    Key(&'p Path<'p>, &'p str),
+    Item(&'p Path<'p>, usize),
+}
+
+impl Path<'_> {
+    fn words(&self) -> Vec<String> {
+        let (above, word) = match self {
+            Self::Whole => return Vec::new(),
+            Self::Key(above, name) => (above, (*name).to_owned()),
+            Self::Item(above, index) => (above, index.to_string()),
+        };
+        let mut words = above.words();
+        words.push(word);
+        words
+    }
 }
 
 struct Shape<'a> {
@@ -35,7 +56,7 @@ struct Shape<'a> {
 
 impl<'a> Shape<'a> {
     /// Whether the node as a whole may stay.
-    fn fit(&mut self, node: &mut Node, schema: &'a Json, path: &mut Vec<String>) -> bool {
+    fn fit(&mut self, node: &mut Node, schema: &'a Json, path: Path<'_>) -> bool {
         let schema = self.resolve(schema);
         let Some(object) = schema.as_object() else { return true };
         if let Some(choices) = object.get("anyOf").or_else(|| object.get("oneOf")).and_then(Json::as_array) {
@@ -54,35 +75,35 @@ impl<'a> Shape<'a> {
         }
     }
 
-    fn what(&self, path: &[String]) -> String {
-        if path.is_empty() { self.noun.whole.to_owned() } else { what(path) }
+    fn what(&self, path: Path<'_>) -> String {
+        if matches!(path, Path::Whole) { self.noun.whole.to_owned() } else { what(&path.words()) }
     }
 
     fn resolve(&self, schema: &'a Json) -> &'a Json {
-        let target = schema.get("$ref").and_then(Json::as_str).and_then(|text| text.strip_prefix('#'));
-        target.and_then(|pointer| self.root.pointer(pointer)).unwrap_or(schema)
+        let name = schema.get("$ref").and_then(Json::as_str).and_then(|text| text.strip_prefix("#/$defs/"));
+        name.and_then(|name| self.root.get("$defs")?.get(name)).unwrap_or(schema)
     }
 
-    fn fit_any(&mut self, node: &mut Node, choices: &'a [Json], path: &mut Vec<String>) -> bool {
+    fn fit_any(&mut self, node: &mut Node, choices: &'a [Json], path: Path<'_>) -> bool {
         let constants: Vec<&str> = choices.iter().filter_map(|choice| self.resolve(choice)["const"].as_str()).collect();
         if constants.len() == choices.len() {
             return self.fit_constants(node, &constants, path);
         }
         let fitting = choices.iter().find(|choice| {
             let choice = self.resolve(choice);
-            admits(node, &types(choice)) && fits_pattern(node, choice)
+            admits(node, choice) && fits_pattern(node, choice)
         });
         match fitting {
             Some(choice) => self.fit(node, choice, path),
             None => {
-                let kinds: Vec<String> = choices.iter().flat_map(|choice| types(self.resolve(choice))).collect();
+                let kinds: Vec<&str> = choices.iter().flat_map(|choice| types(self.resolve(choice))).collect();
                 self.wrong_type(node, &kinds, path)
             }
         }
     }
 
-    fn fit_constants(&mut self, node: &Node, constants: &[&str], path: &[String]) -> bool {
-        let Value::Text(text) = &node.value else { return self.wrong_type(node, &["string".to_owned()], path) };
+    fn fit_constants(&mut self, node: &Node, constants: &[&str], path: Path<'_>) -> bool {
+        let Value::Text(text) = &node.value else { return self.wrong_type(node, &["string"], path) };
         if constants.contains(&text.as_str()) {
             return true;
         }
@@ -93,12 +114,11 @@ impl<'a> Shape<'a> {
         false
     }
 
-    fn fit_type(&mut self, node: &Node, schema: &Json, path: &[String]) -> bool {
-        let kinds = types(schema);
-        kinds.is_empty() || admits(node, &kinds) || self.wrong_type(node, &kinds, path)
+    fn fit_type(&mut self, node: &Node, schema: &Json, path: Path<'_>) -> bool {
+        admits(node, schema) || self.wrong_type(node, &types(schema), path)
     }
 
-    fn wrong_type(&mut self, node: &Node, kinds: &[String], path: &[String]) -> bool {
+    fn wrong_type(&mut self, node: &Node, kinds: &[&str], path: Path<'_>) -> bool {
         let mut names: Vec<&str> = kinds.iter().map(|kind| type_name(kind)).filter(|name| *name != "nothing").collect();
         names.dedup();
         let message = format!("{} must be {}, not {}", self.what(path), names.join(" or "), node.kind());
@@ -111,13 +131,13 @@ impl<'a> Shape<'a> {
         false
     }
 
-    fn fit_choice(&mut self, node: &Node, schema: &Json, path: &[String]) -> bool {
+    fn fit_choice(&mut self, node: &Node, schema: &Json, path: Path<'_>) -> bool {
         let Some(choices) = schema.get("enum").and_then(Json::as_array) else { return true };
         let names: Vec<&str> = choices.iter().filter_map(Json::as_str).collect();
         matches!(node.value, Value::Null) || self.fit_constants(node, &names, path)
     }
 
-    fn fit_bounds(&mut self, value: f64, node: &Node, schema: &Json, path: &[String]) -> bool {
+    fn fit_bounds(&mut self, value: f64, node: &Node, schema: &Json, path: Path<'_>) -> bool {
         let low = schema.get("minimum").and_then(Json::as_f64).filter(|low| value < *low);
         let high = schema.get("maximum").and_then(Json::as_f64).filter(|high| value > *high);
         let Some((bound, word)) = low.map(|low| (low, "least")).or(high.map(|high| (high, "most"))) else {
@@ -129,7 +149,7 @@ impl<'a> Shape<'a> {
         false
     }
 
-    fn fit_list(&mut self, node: &mut Node, schema: &'a Json, path: &mut Vec<String>) -> bool {
+    fn fit_list(&mut self, node: &mut Node, schema: &'a Json, path: Path<'_>) -> bool {
         let count = match &node.value {
             Value::List(items) => items.len() as u64,
             _ => 0,
@@ -146,58 +166,53 @@ impl<'a> Shape<'a> {
         let Value::List(items) = &mut node.value else { return true };
         let mut kept = Vec::with_capacity(items.len());
         for (index, mut item) in std::mem::take(items).into_iter().enumerate() {
-            path.push(index.to_string());
-            if self.fit(&mut item, item_schema, path) {
+            if self.fit(&mut item, item_schema, Path::Item(&path, index)) {
                 kept.push(item);
             }
-            path.pop();
         }
         *items = kept;
         true
     }
 
-    fn fit_map(&mut self, node: &mut Node, schema: &'a Json, path: &mut Vec<String>) -> bool {
+    fn fit_map(&mut self, node: &mut Node, schema: &'a Json, path: Path<'_>) -> bool {
         let span = node.span.clone();
         let Value::Map(entries) = &mut node.value else { return true };
-        let mut kept = Vec::with_capacity(entries.len());
-        let mut seen = Vec::new();
-        for (key, mut value) in std::mem::take(entries) {
-            seen.push(key.name.clone());
-            path.push(key.name.clone());
-            if self.fit_entry(&key, &mut value, schema, path) {
-                kept.push((key, value));
+        let missing: Vec<&str> = required(schema).filter(|name| entries.entry(name).is_none()).collect();
+        let mut lost = Vec::new();
+        for (index, (key, value)) in entries.iter_mut().enumerate() {
+            if !self.fit_entry(key, value, schema, path) {
+                lost.push(index);
             }
-            path.pop();
         }
-        let whole = required(schema).all(|name| kept.iter().any(|(key, _)| key.name == name));
-        *entries = kept.into();
-        self.fit_required(&seen, span, schema, path) && whole
+        if !lost.is_empty() {
+            let mut lost = lost.iter().copied().peekable();
+            let all = std::mem::take(entries).into_iter().enumerate();
+            let kept: Vec<_> = all.filter(|(index, _)| lost.next_if_eq(index).is_none()).map(|(_, one)| one).collect();
+            *entries = kept.into();
+        }
+        let whole = lost.is_empty() || required(schema).all(|name| entries.entry(name).is_some());
+        self.fit_required(&missing, span, path) && whole
     }
 
-    fn fit_entry(
-        &mut self,
-        key: &super::yaml::Key,
-        value: &mut Node,
-        schema: &'a Json,
-        path: &mut Vec<String>,
-    ) -> bool {
+    fn fit_entry(&mut self, key: &super::yaml::Key, value: &mut Node, schema: &'a Json, path: Path<'_>) -> bool {
+        let below = Path::Key(&path, &key.name);
         if let Some(property) = schema.get("properties").and_then(|all| all.get(&key.name)) {
-            return self.fit(value, property, path);
+            return self.fit(value, property, below);
         }
         if key.name.starts_with("x-") && schema.get("patternProperties").is_some() {
             return false;
         }
         match schema.get("additionalProperties") {
             Some(Json::Bool(false)) => {
-                self.unknown_key(key, schema, &path[..path.len() - 1]);
+                self.unknown_key(key, schema, path);
                 false
             }
-            Some(other) => self.fit(value, other, path),
+            Some(other) => self.fit(value, other, below),
             None => true,
         }
     }
 
-    fn unknown_key(&mut self, key: &super::yaml::Key, schema: &Json, path: &[String]) {
+    fn unknown_key(&mut self, key: &super::yaml::Key, schema: &Json, path: Path<'_>) {
         let known: Vec<&str> = schema
             .get("properties")
             .and_then(Json::as_object)
@@ -214,9 +229,8 @@ impl<'a> Shape<'a> {
         self.findings.push(finding);
     }
 
-    fn fit_required(&mut self, seen: &[String], span: super::finding::Span, schema: &Json, path: &[String]) -> bool {
-        let missing: Vec<&str> = required(schema).filter(|name| !seen.iter().any(|known| known == name)).collect();
-        for name in &missing {
+    fn fit_required(&mut self, missing: &[&str], span: super::finding::Span, path: Path<'_>) -> bool {
+        for name in missing {
             let first = span.start..span.start;
             let message = format!("{} needs the key `{name}`", self.what(path));
             self.findings.push(Finding::new(Rule::MissingKey, first, message).expected(format!("`{name}` is missing")));
@@ -243,24 +257,34 @@ fn required(schema: &Json) -> impl Iterator<Item = &str> {
     schema.get("required").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str)
 }
 
-fn types(schema: &Json) -> Vec<String> {
+fn types(schema: &Json) -> Vec<&str> {
     match schema.get("type") {
-        Some(Json::String(one)) => vec![one.clone()],
-        Some(Json::Array(many)) => many.iter().filter_map(Json::as_str).map(str::to_owned).collect(),
-        _ if schema.get("const").is_some() || schema.get("enum").is_some() => vec!["string".to_owned()],
+        Some(Json::String(one)) => vec![one],
+        Some(Json::Array(many)) => many.iter().filter_map(Json::as_str).collect(),
+        _ if schema.get("const").is_some() || schema.get("enum").is_some() => vec!["string"],
         // A choice between words, each with its own help.
         _ => schema.get("oneOf").and_then(Json::as_array).into_iter().flatten().flat_map(types).collect(),
     }
 }
 
-fn admits(node: &Node, kinds: &[String]) -> bool {
-    let fits = |kind: &String| match (&node.value, kind.as_str()) {
+/// Whether a node is of one of the types that a schema names, or it names none.
+fn admits(node: &Node, schema: &Json) -> bool {
+    match schema.get("type") {
+        Some(Json::String(one)) => is_of(node, one),
+        _ => {
+            let kinds = types(schema);
+            kinds.is_empty() || kinds.iter().any(|kind| is_of(node, kind))
+        }
+    }
+}
+
+fn is_of(node: &Node, kind: &str) -> bool {
+    match (&node.value, kind) {
         (Value::Null, "null") | (Value::Bool(_), "boolean") | (Value::Text(_), "string") => true,
         (Value::List(_), "array") | (Value::Map(_), "object") | (Value::Number(_), "number") => true,
         (Value::Number(number), "integer") => !number.is_f64(),
         _ => false,
-    };
-    kinds.is_empty() || kinds.iter().any(fits)
+    }
 }
 
 /// The only pattern the types ask for is "holds a template".

@@ -3,9 +3,11 @@
 //!
 //! Knows nothing of whether what is written makes sense: that is `check`'s.
 
+use std::sync::Arc;
+
 use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value as Json, json};
 
 use super::glibc::Glibc;
@@ -36,13 +38,20 @@ pub struct Pipeline {
     #[serde(default)]
     pub defaults: Defaults,
     /// The steps, by id. Their order in the file means nothing: references and `needs` do.
-    pub steps: IndexMap<String, Step>,
+    #[serde(deserialize_with = "shared")]
+    pub steps: IndexMap<String, Arc<Step>>,
     /// Named changes to params, defaults and steps, picked with `--profile`.
     #[serde(default)]
     pub profiles: IndexMap<String, Profile>,
     /// What to put beside the project under `results/PIPELINE/` when the run has made it: a name for each reference.
     #[serde(default)]
     pub results: IndexMap<String, String>,
+}
+
+/// Steps are read by many at once, and are not small.
+fn shared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IndexMap<String, Arc<Step>>, D::Error> {
+    let steps = IndexMap::<String, Step>::deserialize(deserializer)?;
+    Ok(steps.into_iter().map(|(id, step)| (id, Arc::new(step))).collect())
 }
 
 /// The type of a param.

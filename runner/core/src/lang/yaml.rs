@@ -3,6 +3,8 @@
 //! Anchors, aliases and merge keys are expanded here; duplicate keys and keys that are not words are findings, not
 //! the end of reading. Knows nothing of pipelines.
 
+mod quick;
+
 use std::collections::HashSet;
 use std::fmt;
 
@@ -144,24 +146,34 @@ impl Node {
 /// # Errors
 /// One finding where the text is not YAML or breaks the budget; otherwise the tree and findings about keys.
 pub fn read(text: &str) -> Result<(Node, Vec<Finding>), Box<Finding>> {
+    match quick::read(text) {
+        Some(node) => Ok((node, Vec::new())),
+        None => read_long(text),
+    }
+}
+
+fn options() -> serde_saphyr::Options {
     // A pipeline of 10,000 steps of twenty nodes is the largest that is meant; more is a bomb or a mistake.
     let budget = serde_saphyr::budget! { max_nodes: 250_000, max_depth: 64, max_aliases: 20_000, max_documents: 1 };
     let limits = serde_saphyr::alias_limits! { max_total_replayed_events: 250_000, max_replay_stack_depth: 16 };
-    let options = serde_saphyr::options! {
+    serde_saphyr::options! {
         budget: budget,
         alias_limits: limits,
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         non_finite_float_policy: NonFiniteFloatPolicy::AsString,
         strict_booleans: true,
         with_snippet: false,
-    };
+    }
+}
+
+fn read_long(text: &str) -> Result<(Node, Vec<Finding>), Box<Finding>> {
     if text.trim().is_empty() {
         return Err(Box::new(
             Finding::new(Rule::Syntax, 0..0, "the file is empty").hint("`flowrun init` writes one to start from"),
         ));
     }
     let raw: Spanned<Raw> =
-        serde_saphyr::from_str_with_options(text, options).map_err(|error| Box::new(finding_of(text, &error)))?;
+        serde_saphyr::from_str_with_options(text, options()).map_err(|error| Box::new(finding_of(text, &error)))?;
     let mut findings = Vec::new();
     let node = Tree { text, findings: &mut findings }.node(raw);
     Ok((node, findings))
@@ -207,6 +219,11 @@ fn span_of(text: &str, location: Location) -> Span {
         (Some(offset), Some(len)) => (offset as usize, (offset + len) as usize),
         _ => (bytes_at(span.offset()), bytes_at(span.offset() + span.len())),
     };
+    within(text, start, end)
+}
+
+/// These bytes of a text, without white space at the end.
+fn within(text: &str, start: usize, end: usize) -> Span {
     let start = floor(text, start.min(text.len()));
     let end = floor(text, end.min(text.len())).max(start);
     start..start + text[start..end].trim_end().len()
@@ -318,10 +335,7 @@ impl Tree<'_> {
 
     fn key_name(&mut self, raw: Raw, outer: &Span) -> Option<String> {
         match raw {
-            Raw::Scalar(Value::Text(name)) => Some(name),
-            Raw::Scalar(Value::Number(number)) => Some(number.to_string()),
-            Raw::Scalar(Value::Bool(value)) => Some(value.to_string()),
-            Raw::Scalar(_) => Some("null".to_owned()),
+            Raw::Scalar(scalar) => key_text(scalar),
             Raw::List(_) | Raw::Map(_) => {
                 let line_end = self.text[outer.start..].find('\n').map_or(self.text.len(), |index| outer.start + index);
                 let span = outer.start..outer.start + self.text[outer.start..line_end].trim_end().len();
@@ -334,6 +348,17 @@ impl Tree<'_> {
                 None
             }
         }
+    }
+}
+
+/// The text of a key; nothing for what is no word.
+fn key_text(key: Value) -> Option<String> {
+    match key {
+        Value::Text(name) => Some(name),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(value) => Some(value.to_string()),
+        Value::Null => Some("null".to_owned()),
+        Value::List(_) | Value::Map(_) => None,
     }
 }
 

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use proptest::prelude::*;
 use serde_json::{Map, json};
 
-use super::entry::{BadEntry, Sandbox, StoredEntry, StoredOutput};
+use super::entry::{BadEntry, Sandbox, StoredEntry, StoredOutput, StoredResult};
 use super::memo::{Known, Stat};
 use super::{memo, record};
 use crate::artifact::{Artifact, Mode, Tree};
@@ -24,6 +24,11 @@ fn entry(name: &str, took_ms: u64) -> StoredEntry {
         created_unix_ms: took_ms,
         sandbox: Sandbox::Landlock,
     }
+}
+
+fn with_manifest(result: StoredResult, entry: &StoredEntry) -> StoredEntry {
+    let StoredResult { key, outputs, values, run, took_ms, created_unix_ms, sandbox, .. } = result;
+    StoredEntry { key, manifest: entry.manifest.clone(), outputs, values, run, took_ms, created_unix_ms, sandbox }
 }
 
 fn known(numbers: (u64, u64, u64, i64, i64)) -> Known {
@@ -61,8 +66,11 @@ proptest! {
         let entry = entry(&name, took);
         let text = entry.to_text();
         prop_assert_eq!(StoredEntry::parse(text.as_bytes(), &entry.key), Ok(entry.clone()));
+        let result = StoredResult::parse_result(text.as_bytes(), &entry.key).map(|result| with_manifest(result, &entry));
+        prop_assert_eq!(result, Ok(entry.clone()));
         if let Some(bytes) = spoilt(&text, at, how, byte) {
             prop_assert!(StoredEntry::parse(&bytes, &entry.key).is_err());
+            prop_assert!(StoredResult::parse_result(&bytes, &entry.key).is_err());
         }
     }
 

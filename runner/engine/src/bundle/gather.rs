@@ -126,7 +126,7 @@ fn single_wheels(project: &Project, pins: &Pins, platform: Platform) -> Result<V
 }
 
 fn steps(project: &Project) -> impl Iterator<Item = &Step> {
-    project.program.pipeline.steps.values()
+    project.program.pipeline.steps.values().map(|step| &**step)
 }
 
 /// Everything of the project that the pipeline names, by its path there.

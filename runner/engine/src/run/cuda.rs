@@ -21,7 +21,7 @@ use crate::fetch::{self, Platform};
 use crate::{locking, onnx};
 
 fn on_cuda(plan: &Plan) -> impl Iterator<Item = &Planned> {
-    plan.steps.iter().filter(|planned| locking::is_on_cuda(&planned.step))
+    plan.steps.iter().map(|planned| &**planned).filter(|planned| locking::is_on_cuda(&planned.step))
 }
 
 /// Refuses a plan with a step on CUDA on a platform that has none. One with a condition may be skipped, and is refused when its turn comes.

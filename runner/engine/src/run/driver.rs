@@ -1,7 +1,7 @@
 //! The one task that owns a run's state. Everything else sends it messages.
 //!
 //! ```text
-//!            orders                     ┌─ look (blocking) ─────────┐
+//!            orders                     ┌─ look (threads) ──────────┐
 //! Scheduler ───────► Driver ── spawns ──┼─ claim, attempt (task) ───┼──► Message ──► Driver ──► Scheduler
 //!                      │                └─ pause, wait (timers) ────┘
 //!                      └──► emit: the record, the reporter
@@ -16,6 +16,7 @@ mod attempts;
 mod elsewhere;
 mod ending;
 mod looking;
+mod looks;
 mod node;
 mod supplying;
 mod telling;
@@ -31,17 +32,17 @@ use flowrun_core::outcome::{Failure, Say};
 use flowrun_core::plan::{Plan, Planned};
 use flowrun_core::schedule::{End, NodeId, Order, Scheduler, SkipWhy, State};
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::execute::Made;
-use super::look::Looked;
 use super::resume::Resumed;
 use super::session::Session;
 use super::{Report, Stop};
 use crate::store::{Holder, RunRecord};
 use elsewhere::Claiming;
 pub(crate) use looking::Found;
-use looking::Looks;
+use looks::{GLANCE, Looks};
 use node::Node;
 use supplying::{Supplied, Supplies};
 
@@ -49,7 +50,6 @@ use supplying::{Supplied, Supplies};
 const TICK: Duration = Duration::from_millis(100);
 
 enum Message {
-    Looked(NodeId, Box<Looked>),
     Claimed(NodeId, Claiming),
     Held(NodeId, Holder),
     Free(NodeId),
@@ -63,6 +63,8 @@ enum Message {
 /// What a run is asked to do differently.
 pub(crate) struct Wishes {
     pub(crate) dry_run: bool,
+    /// Whether what a dry run found of steps is asked for after it.
+    pub(crate) recalled: bool,
     pub(crate) keep_going: bool,
     pub(crate) forced: std::collections::BTreeSet<NodeId>,
     pub(crate) resumed: Option<Resumed>,
@@ -114,7 +116,7 @@ impl<'a> Driver<'a> {
         Self {
             session,
             plan,
-            steps: plan.steps.iter().cloned().map(Arc::new).collect(),
+            steps: plan.steps.clone(),
             scheduler,
             nodes,
             wishes,
@@ -139,6 +141,9 @@ impl<'a> Driver<'a> {
     /// Runs to the end.
     pub(crate) async fn drive(&mut self) -> (RunOutcome, Counts) {
         let mut ticker = tokio::time::interval(TICK);
+        let mut glances = tokio::time::interval(GLANCE);
+        glances.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let looks = self.looks.clone();
         let stop = self.stop.clone();
         let mut asked = false;
         loop {
@@ -154,8 +159,13 @@ impl<'a> Driver<'a> {
                 self.emit(Event::Warned { text: "nothing can move and nothing runs: a bug of flowrun's".into() });
                 break;
             }
+            if self.inbox.is_empty() {
+                self.write_record();
+            }
             tokio::select! {
                 message = self.inbox.recv() => if let Some(message) = message { self.handle(message) },
+                () = looks.news() => self.looked_at(),
+                _ = glances.tick(), if self.scheduler.is_looking() => self.glance(),
                 _ = ticker.tick() => self.report.tick(),
                 () = stop.asked(), if !asked => {
                     asked = true;
@@ -175,6 +185,14 @@ impl<'a> Driver<'a> {
             RunOutcome::Failed
         };
         (outcome, self.counts)
+    }
+
+    /// Looks after those who look steps up.
+    fn glance(&mut self) {
+        self.looked_at();
+        if self.looks.are_stuck() {
+            self.look_on_a_thread();
+        }
     }
 
     fn obey(&mut self, order: Order) {
@@ -199,9 +217,6 @@ impl<'a> Driver<'a> {
 
     fn handle(&mut self, message: Message) {
         match message {
-            // One that could not be supplied is over before it was looked at.
-            Message::Looked(id, _) if matches!(self.scheduler.state(id), State::Done(_)) => {}
-            Message::Looked(id, looked) => self.looked(id, *looked),
             Message::Claimed(id, claiming) => self.claimed(id, claiming),
             Message::Held(id, holder) => self.held(id, holder),
             Message::Free(id) => self.free(id),

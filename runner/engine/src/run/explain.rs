@@ -74,7 +74,13 @@ pub(super) async fn survey<'a>(
     report: &'a mut dyn Report,
 ) -> Driver<'a> {
     let scheduler = Scheduler::new(plan.specs(Some(chosen)), machine(None), true);
-    let wishes = Wishes { dry_run: true, keep_going: true, forced: Default::default(), resumed: Default::default() };
+    let wishes = Wishes {
+        dry_run: true,
+        recalled: true,
+        keep_going: true,
+        forced: Default::default(),
+        resumed: Default::default(),
+    };
     let mut driver = Driver::new(session, plan, scheduler, wishes, None, String::new(), report, Stop::new());
     driver.drive().await;
     driver

@@ -16,12 +16,13 @@ use flowrun_core::lang::written::Switch;
 use flowrun_core::outcome::{Failure, FailureKind};
 use flowrun_core::plan::{self, Instance, Planned};
 use flowrun_core::plugin::Capability;
+use flowrun_core::stored::entry::Unread;
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
 
 use super::resume::Kept;
 use super::session::Session;
-use crate::store::{Lookup, Sandbox, StoreError, StoredEntry, StoredOutput};
+use crate::store::{Lookup, Sandbox, StoreError, StoredOutput, StoredResult};
 
 /// A file or folder of the workspace, and what it held when it was looked at.
 pub(crate) type Origin = (PathBuf, Artifact);
@@ -70,7 +71,7 @@ impl Before {
 pub(crate) struct Question {
     pub(crate) planned: Arc<Planned>,
     pub(crate) label: String,
-    pub(crate) instance: Option<Instance>,
+    pub(crate) instance: Option<Arc<Instance>>,
     pub(crate) before: Arc<Before>,
     /// What the parts of a divided step made, once all have ended well.
     pub(crate) parts: Option<Vec<(String, Arc<StepResult>)>>,
@@ -83,8 +84,8 @@ pub(crate) struct Question {
 
 /// What looking found.
 pub(crate) enum Looked {
-    /// The result is there; and how the step differs from what it was in the run that is taken up, where it does.
-    Hit(Box<StoredEntry>, Option<Vec<Reason>>),
+    /// The result is there.
+    Hit(Box<Hit>),
     /// It must run.
     Miss(Box<Missed>),
     /// Its condition is false.
@@ -97,6 +98,14 @@ pub(crate) enum Looked {
     After(Vec<String>),
     /// It cannot be made ready, or is a gate that is closed.
     Fail(Failure),
+}
+
+/// A step whose result is there.
+pub(crate) struct Hit {
+    pub(crate) entry: StoredResult,
+    pub(crate) manifest: Manifest,
+    /// How it differs from what it was in the run that is taken up, where it does.
+    pub(crate) since: Option<Vec<Reason>>,
 }
 
 /// A step that must run.
@@ -335,8 +344,8 @@ impl Session {
         if question.forced {
             reasons.push(Reason::Forced);
         } else {
-            match resumed.filter(|kept| kept.key == key).map(|kept| self.keep(kept, &manifest)) {
-                Some(Ok(entry)) => return Looked::Hit(Box::new(entry), since),
+            match resumed.filter(|kept| kept.key == key).map(|kept| self.keep(kept)) {
+                Some(Ok(entry)) => return Looked::Hit(Box::new(Hit { entry, manifest, since })),
                 Some(Err(problem)) => reasons.push(Reason::Damaged { problem }),
                 None if !cached => reasons.push(Reason::Uncached),
                 None => {}
@@ -344,7 +353,7 @@ impl Session {
         }
         if cached && !question.forced {
             match self.store.load_entry(&key) {
-                Ok(Lookup::Hit(entry)) => return Looked::Hit(Box::new(entry), since),
+                Ok(Lookup::Hit(entry)) => return Looked::Hit(Box::new(Hit { entry, manifest, since })),
                 Ok(Lookup::Damaged(problem)) => reasons.push(Reason::Damaged { problem }),
                 Ok(Lookup::Absent) if reasons.is_empty() => {
                     reasons = self.why(&question.label, &manifest, &origins);
@@ -359,7 +368,7 @@ impl Session {
     }
 
     /// What a step had in the run that is taken up, as that run had it; or why it cannot be had.
-    fn keep(&self, kept: &Kept, manifest: &Manifest) -> Result<StoredEntry, String> {
+    fn keep(&self, kept: &Kept) -> Result<StoredResult, String> {
         let outputs = kept.outputs.iter().map(|(name, output)| (name.clone(), StoredOutput::of(output))).collect();
         // What is stored may be another run's by now. That it was used counts all the same, for gc.
         if let Ok(Lookup::Hit(entry)) = self.store.load_entry(&kept.key)
@@ -372,9 +381,9 @@ impl Session {
                 return Err(format!("what run {} made as `{name}` is gone or damaged", kept.from));
             }
         }
-        Ok(StoredEntry {
+        Ok(StoredResult {
             key: kept.key,
-            manifest: serde_json::to_value(manifest).unwrap_or_default(),
+            manifest: Unread,
             outputs,
             values: kept.values.clone(),
             run: kept.from.clone(),

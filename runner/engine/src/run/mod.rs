@@ -180,7 +180,7 @@ pub async fn run(project: &Project, options: Options, report: &mut dyn Report, s
         _ => Ok(()),
     };
     let resumed_run = resumed.as_ref().map(|resumed| resumed.run.clone());
-    let wishes = Wishes { dry_run: options.dry_run, keep_going: options.keep_going, forced, resumed };
+    let wishes = Wishes { dry_run: options.dry_run, recalled: false, keep_going: options.keep_going, forced, resumed };
     let machine = machine(options.jobs);
     let scheduler = Scheduler::new(plan.specs(chosen.as_ref()), machine, options.keep_going || options.dry_run);
     let session = Arc::new(session);
@@ -215,7 +215,8 @@ pub async fn run(project: &Project, options: Options, report: &mut dyn Report, s
         driver.settle().await;
     }
     driver.emit(Event::RunFinished { outcome, took_ms: began.elapsed().as_millis() as u64, counts });
-    Ok(Ran { run: id, outcome, counts, failures: std::mem::take(&mut driver.failures), results })
+    let failures = driver.leave();
+    Ok(Ran { run: id, outcome, counts, failures, results })
 }
 
 /// Puts results where a person finds them, and tells of it.
@@ -288,12 +289,12 @@ fn gpus() -> u64 {
 }
 
 fn warn_of_large_steps(plan: &Plan, machine: Machine) -> Vec<Event> {
-    let specs = plan.specs(None);
-    let large = specs.iter().zip(&plan.steps).filter(|(spec, _)| {
-        spec.need.cpu > machine.has.cpu || spec.need.memory > machine.has.memory || spec.need.gpu > machine.has.gpu
+    let large = plan.steps.iter().filter(|step| {
+        let (need, has) = (step.need(), machine.has);
+        need.cpu > has.cpu || need.memory > has.memory || need.gpu > has.gpu
     });
     large
-        .map(|(_, step)| Event::Warned {
+        .map(|step| Event::Warned {
             text: format!("step `{}` asks for more than this machine has: it runs alone, with what there is", step.id),
         })
         .collect()

@@ -4,11 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use flowrun_core::artifact::Artifact;
 use flowrun_core::digest::Digest;
-use flowrun_core::expr::{self, Quote};
+use flowrun_core::expr::{self, Quote, Scope};
 use flowrun_core::lang::wheel_pin;
 use flowrun_core::lang::written::{Python, Source, Step};
 use flowrun_core::outcome::{Failure, FailureKind};
@@ -35,6 +35,9 @@ pub(crate) struct Plugin {
     pub(crate) digest: Digest,
 }
 
+/// Programs that steps declare, and words of their scripts that may be some.
+pub(super) type ToolsAsked = (Vec<String>, BTreeSet<String>);
+
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
@@ -50,10 +53,15 @@ pub(crate) struct Session {
     pub(crate) system: String,
     pub(crate) told: super::why::Told,
     memo: Memo,
-    sources: Mutex<HashMap<String, Artifact>>,
+    /// What sources hold, by name: each has a lock of its own, so that large ones are hashed side by side.
+    sources: Mutex<HashMap<String, Arc<Mutex<Option<Artifact>>>>>,
+    /// What the path of a source may be made of.
+    names: OnceLock<Scope>,
     plugins: Mutex<HashMap<String, Plugin>>,
     interpreters: HashMap<PythonWish, Interpreter>,
     pub(super) tool_words: Mutex<HashMap<Digest, BTreeSet<String>>>,
+    /// Programs by what steps declare and the words of their scripts.
+    pub(super) tools_known: Mutex<HashMap<ToolsAsked, BTreeMap<String, Artifact>>>,
     pub(super) tool_folders: Mutex<HashMap<Digest, PathBuf>>,
     /// Threads for plugins; the engine itself is made on one of them.
     pub(crate) guests: Threads,
@@ -83,9 +91,11 @@ impl Session {
             memo,
             told: Default::default(),
             sources: Mutex::default(),
+            names: OnceLock::new(),
             plugins: Mutex::default(),
             interpreters,
             tool_words: Mutex::default(),
+            tools_known: Mutex::default(),
             tool_folders: Mutex::default(),
             guests: Threads::default(),
             wasm: OnceLock::new(),
@@ -126,28 +136,22 @@ impl Session {
             return Ok(Sourced::Pinned { pin: format!("sha256:{}", sha256.to_lowercase()), file: file_of_url(url) });
         }
         let path = self.source_path(source)?;
-        let mut sources = self.sources.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let artifact = match sources.get(name) {
-            Some(artifact) => *artifact,
-            None => {
-                let missing = !path.exists();
-                let artifact = self.hash(&path).map_err(|failure| match missing {
-                    true => {
-                        Failure::new(FailureKind::Step, format!("source `{name}`: {} does not exist", path.display()))
-                    }
-                    false => failure,
-                })?;
-                sources.insert(name.to_owned(), artifact);
-                artifact
-            }
+        let known = lock(&self.sources).entry(name.to_owned()).or_default().clone();
+        let mut known = lock(&known);
+        let artifact = match *known {
+            Some(artifact) => artifact,
+            None => *known.insert(self.hash(&path).map_err(|failure| match path.exists() {
+                true => failure,
+                false => Failure::new(FailureKind::Step, format!("source `{name}`: {} does not exist", path.display())),
+            })?),
         };
         Ok(Sourced::Path { path, artifact })
     }
 
     fn source_path(&self, source: &Source) -> Result<PathBuf, Failure> {
         let written = source.path.as_deref().unwrap_or_default();
-        let context = plan::context(&self.params, &IndexMap::new());
-        let rendered = expr::render(written, &context, Quote::Plain).map_err(bad_template)?;
+        let names = self.names.get_or_init(|| plan::context(&self.params, &IndexMap::new()));
+        let rendered = expr::render(written, names, Quote::Plain).map_err(bad_template)?;
         Ok(self.project.path(&rendered))
     }
 

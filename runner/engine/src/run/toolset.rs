@@ -25,16 +25,27 @@ impl Session {
         script: &str,
         code: &[Origin],
     ) -> Result<BTreeMap<String, Artifact>, Failure> {
+        let asked = (step.tools.clone(), self.words_of(step, script, code));
+        if let Some(known) = lock(&self.tools_known).get(&asked) {
+            return Ok(known.clone());
+        }
+        let found = self.find_tools(&asked.0, &asked.1)?;
+        // Most steps of a pipeline call the same few programs.
+        lock(&self.tools_known).insert(asked, found.clone());
+        Ok(found)
+    }
+
+    fn find_tools(&self, declared: &[String], words: &BTreeSet<String>) -> Result<BTreeMap<String, Artifact>, Failure> {
         let hash = |path: &Path| self.hash(path);
         let mut found = Tools::new();
-        for tool in step.tools.iter().map(String::as_str).chain(["sh"]) {
+        for tool in declared.iter().map(String::as_str).chain(["sh"]) {
             if !self.toolbox.add(tool, &mut found, &hash)? {
                 return Err(no_such_tool(tool));
             }
         }
         // A program that cannot be read is none to guess at, and is missed by the step if it was meant.
-        for word in self.words_of(step, script, code) {
-            let _ = self.toolbox.add(&word, &mut found, &hash);
+        for word in words {
+            let _ = self.toolbox.add(word, &mut found, &hash);
         }
         let companions: BTreeSet<&str> = found.keys().flat_map(|name| script::companions(name)).collect();
         for companion in companions {

@@ -316,7 +316,7 @@ fn compare(session: &Session, entry: &StoredEntry, made: &StepResult) -> Verdict
         .outputs
         .iter()
         .filter_map(|(name, old)| {
-            let (old, new) = (old.as_event(), made.outputs.get(name)?.clone());
+            let (old, new) = (old.clone().into_event(), made.outputs.get(name)?.clone());
             (old.artifact != new.artifact).then(|| output(&session.store, name, old, new))
         })
         .collect();

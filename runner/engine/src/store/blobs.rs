@@ -17,9 +17,7 @@ const STAMP: u64 = 1;
 
 impl Store {
     pub(super) fn blob(&self, digest: &Digest, executable: bool) -> PathBuf {
-        let hex = digest.to_string();
-        let suffix = if executable { ".x" } else { "" };
-        self.path("blobs").join(&hex[..2]).join(format!("{}{suffix}", &hex[2..]))
+        self.fanned("blobs", digest, if executable { ".x" } else { "" })
     }
 
     /// Keeps bytes.
@@ -102,6 +100,9 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn has_all(&self, artifact: &Artifact) -> Result<bool> {
+        if matches!(artifact.mode, Mode::File | Mode::Executable) {
+            return self.has_file(artifact);
+        }
         let mut whole = true;
         let mut seen = HashSet::new();
         let mut pending = vec![*artifact];

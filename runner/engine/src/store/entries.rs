@@ -1,12 +1,12 @@
 //! Results by key, and which keys a step had: the files of [`flowrun_core::stored::entry`], and a line a key for the history.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use flowrun_core::digest::Digest;
-use flowrun_core::stored::entry::StoredEntry;
+use flowrun_core::stored::entry::{StoredEntry, StoredResult};
 
 use super::{Result, Store, StoreError, file_name};
 
@@ -18,10 +18,9 @@ const USE_GRAIN: Duration = Duration::from_secs(3600);
 
 /// What a look-up finds.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "one lives for a moment, and most are hits")]
 pub enum Lookup {
     /// The result, all its contents there.
-    Hit(StoredEntry),
+    Hit(StoredResult),
     /// Nothing.
     Absent,
     /// Something that cannot be used, and why.
@@ -31,7 +30,7 @@ pub enum Lookup {
 impl Store {
     pub(super) fn entry_path(&self, key: &Digest) -> PathBuf {
         let hex = key.to_string();
-        self.path("entries").join(&hex[..2]).join(format!("{}.json", &hex[2..]))
+        self.path(&format!("entries/{}/{}.json", &hex[..2], &hex[2..]))
     }
 
     /// Keeps a result, under its key and in the history of its step.
@@ -52,20 +51,20 @@ impl Store {
     /// # Errors
     /// When it is damaged; the message says how.
     pub fn peek_entry(&self, key: &Digest) -> std::result::Result<Option<StoredEntry>, String> {
-        Ok(self.open_entry(key)?.map(|(entry, _)| entry))
+        let Some(Opened { bytes, .. }) = self.open_entry(key)? else { return Ok(None) };
+        StoredEntry::parse(&bytes, key).map(Some).map_err(|bad| bad.to_string())
     }
 
-    /// A result by key, and its file.
-    fn open_entry(&self, key: &Digest) -> std::result::Result<Option<(StoredEntry, File)>, String> {
+    fn open_entry(&self, key: &Digest) -> std::result::Result<Option<Opened>, String> {
         let unreadable = |error: std::io::Error| format!("its entry cannot be read: {error}");
         let mut file = match File::open(self.entry_path(key)) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unreadable(error)),
         };
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(unreadable)?;
-        StoredEntry::parse(&bytes, key).map(|entry| Some((entry, file))).map_err(|bad| bad.to_string())
+        let found = file.metadata().map_err(unreadable)?;
+        let bytes = read_all(&mut file, found.len()).map_err(unreadable)?;
+        Ok(Some(Opened { file, found, bytes }))
     }
 
     /// A result by key, with all its contents. A hit counts as a use, for gc. What cannot be read is damaged: a miss, and a loud one.
@@ -73,10 +72,14 @@ impl Store {
     /// # Errors
     /// None today: kept for stores that lie elsewhere.
     pub fn load_entry(&self, key: &Digest) -> Result<Lookup> {
-        let (entry, file) = match self.open_entry(key) {
+        let opened = match self.open_entry(key) {
             Ok(None) => return Ok(Lookup::Absent),
-            Ok(Some(found)) => found,
+            Ok(Some(opened)) => opened,
             Err(problem) => return Ok(Lookup::Damaged(problem)),
+        };
+        let entry = match StoredResult::parse_result(&opened.bytes, key) {
+            Ok(entry) => entry,
+            Err(bad) => return Ok(Lookup::Damaged(bad.to_string())),
         };
         for (name, output) in &entry.outputs {
             match self.has_all(&output.artifact) {
@@ -85,7 +88,7 @@ impl Store {
                 Err(error) => return Ok(Lookup::Damaged(format!("its output `{name}` cannot be read: {error}"))),
             }
         }
-        touch(&file);
+        opened.touch();
         Ok(Lookup::Hit(entry))
     }
 
@@ -104,13 +107,38 @@ impl Store {
     }
 }
 
-/// Says that a result was used, so that gc keeps it longer. Best effort.
-fn touch(entry: &File) {
-    let now = SystemTime::now();
-    if entry.metadata().and_then(|found| found.modified()).is_ok_and(|used| used + USE_GRAIN < now) {
-        let _ = entry.set_modified(now);
+/// The file of a result, and what is in it.
+struct Opened {
+    file: File,
+    found: Metadata,
+    bytes: Vec<u8>,
+}
+
+impl Opened {
+    /// Says that the result was used, so that gc keeps it longer. Best effort.
+    fn touch(&self) {
+        let now = SystemTime::now();
+        if self.found.modified().is_ok_and(|used| used + USE_GRAIN < now) {
+            let _ = self.file.set_modified(now);
+        }
     }
 }
+
+/// All of a file of this many bytes. There is room for one more, so that the system itself says with the first read that this was all:
+/// a further one, and a look at how much is left, would cost as much again.
+fn read_all(file: &mut File, size: u64) -> std::io::Result<Vec<u8>> {
+    let room = size.min(AT_ONCE) as usize + 1;
+    let mut bytes = vec![0; room];
+    let read = file.read(&mut bytes)?;
+    bytes.truncate(read);
+    if read as u64 != size {
+        file.read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+/// What a file says of its size is believed up to here; entries are a thousandth of it.
+const AT_ONCE: u64 = 1 << 20;
 
 /// The last of the wanted keys in a history, newest first, each once. Damaged lines are none.
 pub(super) fn newest(history: &str, wanted: impl Fn(&Digest) -> bool) -> Vec<Digest> {

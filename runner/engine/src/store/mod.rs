@@ -21,7 +21,7 @@
 //! | blob | `put_bytes`, `ingest` | aside, stamped, hashed, renamed | other size or stamp: hashed again, removed |
 //! | entry | `save_entry` | aside, renamed | its last line is not its digest: a loud miss |
 //! | history | `save_entry` | one append a result | the line is no key: skipped |
-//! | events | the run that holds `runs/ID/lock` | one append an event | the line is no JSON: skipped |
+//! | events | the run that holds `runs/ID/lock` | one append an event, or several that were noted | the line is no JSON: skipped |
 //! | carried events | a run that takes up another, before its first event | aside, renamed | the line is no JSON: skipped |
 //! | claim | the run that makes the result | a link to a file that was written before | never |
 //! | memo | `Memo::save` | aside, renamed | its last line is not its digest: empty |
@@ -82,6 +82,7 @@ mod tests;
 mod tests_damage;
 mod trees;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -93,7 +94,7 @@ use scratch::Scratch;
 pub use check::{Flaw, Problem};
 pub use claims::{Claim, Claimed, Holder};
 pub use entries::Lookup;
-pub use flowrun_core::stored::entry::{Sandbox, StoredEntry, StoredOutput};
+pub use flowrun_core::stored::entry::{Sandbox, StoredEntry, StoredOutput, StoredResult};
 pub use gc::{GcPolicy, GcReport, StoreSize};
 pub use ingest::Take;
 pub use lay::How;
@@ -219,6 +220,18 @@ impl Store {
         self.inner.root.join(name)
     }
 
+    /// A file that is named by a digest: `PART/ab/cdef…`.
+    fn fanned(&self, part: &str, digest: &Digest, suffix: &str) -> PathBuf {
+        let hex = digest.to_string();
+        let (first, rest) = hex.split_at(2);
+        let mut path = OsString::with_capacity(self.inner.root.as_os_str().len() + 96);
+        path.push(&self.inner.root);
+        for piece in ["/", part, "/", first, "/", rest, suffix] {
+            path.push(piece);
+        }
+        path.into()
+    }
+
     /// A fresh place for something half-written, on the same file system as everything else.
     fn aside(&self) -> PathBuf {
         self.inner.scratch.fresh()
@@ -306,8 +319,9 @@ fn into_place(aside: &Path, place: &Path) -> Result<()> {
 
 /// A label as one file name: short, without separators, and different for different labels.
 fn file_name(label: &str) -> String {
-    let plain: String =
-        label.chars().map(|c| if c.is_ascii_alphanumeric() || "._-=,[]".contains(c) { c } else { '_' }).collect();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '=' | ',' | '[' | ']');
+    let mut plain = String::with_capacity(label.len() + 16);
+    plain.extend(label.chars().map(|c| if is_plain(c) { c } else { '_' }));
     // 255 bytes is what file systems take; a label that was changed or cut gets its digest, so that no two share a name.
     if plain == label && (1..=120).contains(&plain.len()) && !plain.starts_with('.') {
         return plain;

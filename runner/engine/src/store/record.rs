@@ -1,6 +1,7 @@
 //! Runs as append-only records. A run is alive as long as its process holds the lock in its folder: that is right even after SIGKILL.
 //!
-//! Events are lines of JSON that mean nothing here. One that was cut off, by a death or a full disk, is skipped by readers; the next one begins
+//! Events are lines of JSON that mean nothing here. Each is written at once, but for those that are only noted: what a death of the run loses of
+//! them must be found again without them. One that was cut off, by a death or a full disk, is skipped by readers; the next one begins
 //! a line of its own. A run that takes up another carries over what it needs of that one's events, so that its own record tells all of it,
 //! whatever becomes of the other.
 
@@ -18,12 +19,17 @@ use super::{Result, Store, StoreError, file_name};
 /// What was carried over from the run that was taken up.
 const CARRIED: &str = "carried.jsonl";
 
+/// Bytes of events that wait to be written; more are, so that memory stays small.
+const MOST_NOTED: usize = 64 << 10;
+
 /// A run that is being recorded.
 #[derive(Debug)]
 pub struct RunRecord {
     store: Store,
     folder: PathBuf,
     events: std::fs::File,
+    /// Lines that are not written yet.
+    noted: String,
     /// Whether the last line may lack its end.
     torn: bool,
     _lock: std::fs::File,
@@ -90,16 +96,45 @@ impl RunRecord {
             std::fs::OpenOptions::new().create(true).append(true).open(&path).map_err(StoreError::io(&path))?;
         // Last: a run is one for others once this is there.
         store.write_whole(&folder.join("meta.json"), meta.to_string().as_bytes())?;
-        Ok(Self { store: store.clone(), folder, events, torn: false, _lock: lock })
+        Ok(Self { store: store.clone(), folder, events, noted: String::new(), torn: false, _lock: lock })
     }
 
-    /// Adds an event: one line, one write.
+    /// Adds an event, after those that were noted before it: one write.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn append_event(&mut self, line: &str) -> Result<()> {
-        let start = if self.torn { "\n" } else { "" };
-        let written = self.events.write_all(format!("{start}{line}\n").as_bytes());
+        self.note(line);
+        self.write_notes()
+    }
+
+    /// Adds an event that need not be written at once: with the next one that must, with [`RunRecord::write_notes`], or when there are many.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn note_event(&mut self, line: &str) -> Result<()> {
+        self.note(line);
+        if self.noted.len() < MOST_NOTED { Ok(()) } else { self.write_notes() }
+    }
+
+    fn note(&mut self, line: &str) {
+        self.noted.push_str(line);
+        self.noted.push('\n');
+    }
+
+    /// Writes what was noted.
+    ///
+    /// # Errors
+    /// When it cannot be written; it is not tried again.
+    pub fn write_notes(&mut self) -> Result<()> {
+        if self.noted.is_empty() {
+            return Ok(());
+        }
+        if self.torn {
+            self.noted.insert(0, '\n');
+        }
+        let written = self.events.write_all(self.noted.as_bytes());
+        self.noted.clear();
         self.torn = written.is_err();
         written.map_err(StoreError::io(&self.folder.join("events.jsonl")))
     }

@@ -26,8 +26,7 @@ impl Store {
     /// # Errors
     /// When something cannot be read, changes meanwhile, or cannot be kept.
     pub fn hash_source(&self, path: &Path, memo: &Memo) -> Result<Artifact> {
-        let path = followed(path)?;
-        let found = rustix::fs::lstat(&*path).map_err(io(&path))?;
+        let (path, found) = followed(path)?;
         self.hash_below(Looked { at: rustix::fs::CWD, name: path.as_os_str(), path: &path, found, depth: 0 }, memo)
     }
 
@@ -77,7 +76,7 @@ impl Store {
     /// # Errors
     /// When the source no longer is what it was when it was hashed.
     pub fn ensure_source(&self, path: &Path, artifact: &Artifact) -> Result<()> {
-        let path = followed(path).map_err(|error| gone(path, error))?;
+        let (path, _) = followed(path).map_err(|error| gone(path, error))?;
         self.ensure_below(&path, artifact).map_err(|error| gone(&path, error))
     }
 
@@ -102,12 +101,14 @@ impl Store {
 }
 
 /// The source itself may be a link; what is inside it may not lead out.
-fn followed(path: &Path) -> Result<Cow<'_, Path>> {
-    let found = std::fs::symlink_metadata(path).map_err(StoreError::io(path))?;
-    match found.is_symlink() {
-        true => Ok(std::fs::canonicalize(path).map_err(StoreError::io(path))?.into()),
-        false => Ok(path.into()),
+fn followed(path: &Path) -> Result<(Cow<'_, Path>, rustix::fs::Stat)> {
+    let found = rustix::fs::lstat(path).map_err(io(path))?;
+    if !FileType::from_raw_mode(found.st_mode).is_symlink() {
+        return Ok((path.into(), found));
     }
+    let real = std::fs::canonicalize(path).map_err(StoreError::io(path))?;
+    let found = rustix::fs::lstat(&real).map_err(io(&real))?;
+    Ok((real.into(), found))
 }
 
 /// A file that was there when it was hashed and is not now has changed.

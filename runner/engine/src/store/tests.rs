@@ -171,6 +171,22 @@ fn differences_name_files_and_skip_what_agrees() {
 }
 
 #[test]
+fn what_is_noted_of_a_run_is_written_before_what_follows() {
+    let bed = bed();
+    let id = new_run_id(0, 1);
+    let mut record = RunRecord::create(&bed.store, &id, &json!({})).expect("record");
+    record.note_event("{\"a\":1}").expect("noted");
+    assert!(bed.store.events(&id).expect("events").is_empty(), "it can wait");
+    record.append_event("{\"b\":2}").expect("append");
+    assert_eq!(bed.store.events(&id).expect("events"), ["{\"a\":1}", "{\"b\":2}"]);
+    record.note_event("{\"c\":3}").expect("noted");
+    record.write_notes().and_then(|()| record.write_notes()).expect("written, once");
+    let long = format!("{{\"d\":\"{}\"}}", "x".repeat(70_000));
+    record.note_event(&long).expect("noted");
+    assert_eq!(bed.store.events(&id).expect("events")[2..], ["{\"c\":3}".to_owned(), long], "so much does not wait");
+}
+
+#[test]
 fn records_survive_a_torn_line_and_know_whether_they_live() {
     let bed = bed();
     let id = new_run_id(1_795_460_652_000, 7);

@@ -79,8 +79,8 @@ impl Check<'_> {
         ];
         for (key, there, owner) in given {
             // `defaults` may put `env` and `python` on every step; only what stands in the step itself is judged.
-            let written = self.doc.at(&["steps", id]).get(key).is_some();
-            if there && owner != kind && written && !self.is_default(id, key) {
+            let is_written = || self.doc.at(&["steps", id]).get(key).is_some();
+            if there && owner != kind && is_written() && !self.is_default(id, key) {
                 let message = format!("`{key}` is for `{owner}` steps, and step `{id}` is a `{kind}` step");
                 let finding = Finding::new(Rule::KindKey, self.key_span(&["steps", id, key]), message);
                 self.say(finding.expected(format!("not for `{kind}`")));

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Driver, Message};
 use crate::run::execute::Gate;
-use crate::store::{Claim, Claimed, Holder, Lookup, Store, StoredEntry};
+use crate::store::{Claim, Claimed, Holder, Lookup, Store, StoredResult};
 
 /// Between the first two looks at a claim; doubled for each further one. Light steps are over by then, and nothing is said of them.
 const SHORTEST_WAIT: Duration = Duration::from_millis(25);
@@ -34,7 +34,7 @@ pub(super) enum Claiming {
     /// Nobody makes it, and nobody has.
     Free(Claim),
     /// Another run made it meanwhile.
-    Made(Box<StoredEntry>),
+    Made(Box<StoredResult>),
     /// Another run is making it.
     Elsewhere,
     /// Nothing is started any more.

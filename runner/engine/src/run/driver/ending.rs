@@ -6,12 +6,25 @@ use flowrun_core::event::Event;
 use flowrun_core::outcome::{Failure, FailureKind};
 use flowrun_core::schedule::{NodeId, Order, State};
 
-use super::{Driver, TICK};
+use super::{Driver, Node, TICK};
 
 /// How long the disk may be busy at the end of a run before that is said.
 const SILENCE: Duration = Duration::from_secs(1);
 
 impl Driver<'_> {
+    /// Ends it; what failed and was not tolerated comes back.
+    ///
+    /// What it knows of each of thousands of steps is left where it is: the process is about to end, and to give it back piece by piece would
+    /// only take time. What is held outside of the process is given back.
+    pub(crate) fn leave(self) -> Vec<(String, Failure)> {
+        let Self { nodes, scheduler, failures, .. } = self;
+        if nodes.iter().all(Node::holds_nothing) {
+            std::mem::forget(nodes);
+        }
+        std::mem::forget(scheduler);
+        failures
+    }
+
     /// Waits until what the run made is on the disk, so that it may say so. Whoever will not wait need not.
     pub(crate) async fn settle(&mut self) {
         let (store, stop) = (self.session.store.clone(), self.stop.clone());

@@ -1,7 +1,6 @@
 //! Looking steps up: what they are asked with, and what follows from the answer.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use flowrun_core::event::{Event, Reason, Skip};
 use flowrun_core::key::Manifest;
@@ -10,9 +9,9 @@ use flowrun_core::plan::{Instance, Planned};
 use flowrun_core::schedule::{End, NodeId, State};
 use indexmap::IndexMap;
 
-use super::{Driver, Message, Node};
-use crate::run::look::{Before, Looked, Missed, Question, StepResult, Upstream};
-use crate::store::StoredEntry;
+use super::{Driver, Node};
+use crate::run::look::{Before, Hit, Looked, Missed, Question, StepResult, Upstream};
+use crate::store::StoredResult;
 
 /// What a dry run found of a step, so that its job can be made again.
 pub(crate) struct Found {
@@ -21,50 +20,33 @@ pub(crate) struct Found {
     pub(crate) question: Question,
 }
 
-/// The most steps that are looked at at once. A look reads and hashes, so more than one a core overlap; ten thousand at once would have a
-/// thread each.
-const MOST: usize = 8;
-
-/// Steps that are to be looked at, and how many threads do.
-#[derive(Default)]
-pub(super) struct Looks(Mutex<(VecDeque<(NodeId, Question)>, usize)>);
-
-impl Looks {
-    fn lock(&self) -> MutexGuard<'_, (VecDeque<(NodeId, Question)>, usize)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds one; whether it needs another thread.
-    fn add(&self, id: NodeId, question: Question) -> bool {
-        let mut looks = self.lock();
-        looks.0.push_back((id, question));
-        let more = looks.1 < MOST;
-        looks.1 += usize::from(more);
-        more
-    }
-
-    /// The next; without one the thread that asks is done.
-    fn next(&self) -> Option<(NodeId, Question)> {
-        let mut looks = self.lock();
-        let next = looks.0.pop_front();
-        looks.1 -= usize::from(next.is_none());
-        next
-    }
-}
-
 impl Driver<'_> {
     pub(super) fn look(&mut self, id: NodeId) {
         let question = self.question(id);
-        if !self.looks.add(id, question) {
-            return;
+        if self.looks.add(id, question) {
+            self.look_on_a_thread();
         }
-        let (looks, session, sender) = (self.looks.clone(), self.session.clone(), self.sender.clone());
+    }
+
+    /// Has one more thread look until nothing is left to look at.
+    pub(super) fn look_on_a_thread(&self) {
+        let (looks, session) = (self.looks.clone(), self.session.clone());
         tokio::task::spawn_blocking(move || {
-            while let Some((id, question)) = looks.next() {
-                let looked = session.look(&question);
-                let _ = sender.blocking_send(Message::Looked(id, Box::new(looked)));
+            let mut answer = None;
+            while let Some((id, question)) = looks.next(answer.take()) {
+                answer = Some((id, session.look(&question)));
             }
         });
+    }
+
+    /// Takes in what was found.
+    pub(super) fn looked_at(&mut self) {
+        for (id, looked) in self.looks.take() {
+            // One that could not be supplied is over before it was looked at.
+            if !matches!(self.scheduler.state(id), State::Done(_)) {
+                self.looked(id, looked);
+            }
+        }
     }
 
     /// All that looking at a step needs to know.
@@ -152,9 +134,11 @@ impl Driver<'_> {
     pub(super) fn looked(&mut self, id: NodeId, looked: Looked) {
         let label = self.nodes[id.0].label.clone();
         match looked {
-            Looked::Hit(entry, since) => {
+            Looked::Hit(hit) => {
+                let Hit { entry, manifest, since } = *hit;
                 self.changed_since(id, since);
-                self.hit(id, *entry);
+                self.nodes[id.0].manifest = self.wishes.recalled.then(|| Arc::new(manifest));
+                self.hit(id, entry);
             }
             Looked::Miss(mut missed) => {
                 self.changed_since(id, missed.since.take());
@@ -187,13 +171,13 @@ impl Driver<'_> {
         self.emit(Event::ChangedSince { step, run, reasons });
     }
 
-    pub(super) fn hit(&mut self, id: NodeId, entry: StoredEntry) {
-        let outputs = entry.outputs.iter().map(|(name, output)| (name.clone(), output.as_event())).collect();
-        let result = StepResult { outputs, values: entry.values.clone() };
+    pub(super) fn hit(&mut self, id: NodeId, entry: StoredResult) {
+        let outputs = entry.outputs.into_iter().map(|(name, output)| (name, output.into_event())).collect();
+        let result = StepResult { outputs, values: entry.values };
         self.emit(Event::Cached {
             step: self.nodes[id.0].label.clone(),
             key: entry.key,
-            from: entry.run.clone(),
+            from: entry.run,
             took_ms: entry.took_ms,
             outputs: result.outputs.clone(),
             values: result.values.clone(),
@@ -201,9 +185,6 @@ impl Driver<'_> {
         self.counts.cached += 1;
         self.let_go(id);
         self.nodes[id.0].key = Some(entry.key);
-        if self.wishes.dry_run {
-            self.nodes[id.0].manifest = serde_json::from_value(entry.manifest).ok().map(Arc::new);
-        }
         self.nodes[id.0].result = Some(Arc::new(result));
         self.scheduler.hit(id);
     }
@@ -213,12 +194,13 @@ impl Driver<'_> {
             return self.scheduler.hold(id, other);
         }
         let step = self.nodes[id.0].label.clone();
-        self.emit(Event::Missed { step, key: Some(missed.key), reasons: missed.reasons.clone() });
         if self.wishes.dry_run {
+            self.emit(Event::Missed { step, key: Some(missed.key), reasons: missed.reasons });
             self.nodes[id.0].would_run = true;
-            self.nodes[id.0].manifest = Some(missed.manifest);
+            self.nodes[id.0].manifest = self.wishes.recalled.then_some(missed.manifest);
             return self.scheduler.hit(id);
         }
+        self.emit(Event::Missed { step, key: Some(missed.key), reasons: missed.reasons.clone() });
         self.making.insert(missed.key, id);
         self.nodes[id.0].key = Some(missed.key);
         self.nodes[id.0].missed = Some(Arc::new(missed));
@@ -233,7 +215,7 @@ impl Driver<'_> {
         let made = self.scheduler.fan(id, instances.len());
         debug_assert_eq!(made.first().map_or(self.nodes.len(), |first| first.0), self.nodes.len());
         for (instance, label) in instances.into_iter().zip(labels) {
-            self.nodes.push(Node { fan: Some(id), ..Node::new(planned, label, Some(instance)) });
+            self.nodes.push(Node { fan: Some(id), ..Node::new(planned, label, Some(Arc::new(instance))) });
         }
     }
 
@@ -256,7 +238,7 @@ impl Driver<'_> {
     /// What a step of the plan made, for results.
     pub(crate) fn made(&self) -> IndexMap<String, Upstream> {
         let all: Vec<(NodeId, Edge)> = (0..self.plan.steps.len()).map(|index| (NodeId(index), Edge::Data)).collect();
-        let everything = Planned { id: String::new(), step: flowrun_core::lang::written::Step::default(), waits: all };
+        let everything = Planned { id: String::new(), step: Arc::default(), waits: all };
         let mut made = self.upstream(&everything).0;
         // A fan-out that did not come to a good end has made a part of itself; nobody is given a part for the whole.
         for (index, upstream) in made.values_mut().enumerate() {

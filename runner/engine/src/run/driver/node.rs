@@ -17,7 +17,7 @@ use crate::store::Claim;
 pub(super) struct Node {
     pub(super) planned: usize,
     pub(super) label: String,
-    pub(super) instance: Option<Instance>,
+    pub(super) instance: Option<Arc<Instance>>,
     /// Of a fan-out or a divided step that was looked at: what its instances are given.
     pub(super) before: Option<Arc<Before>>,
     /// Of an instance: its fan-out.
@@ -38,7 +38,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn new(planned: usize, label: String, instance: Option<Instance>) -> Self {
+    pub(super) fn new(planned: usize, label: String, instance: Option<Arc<Instance>>) -> Self {
         Self {
             planned,
             label,
@@ -56,6 +56,11 @@ impl Node {
             tail: VecDeque::new(),
             log: None,
         }
+    }
+
+    /// Whether it is memory alone: no claim, no open log, nobody who waits for it.
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.claim.is_none() && self.wait.is_none() && self.log.is_none()
     }
 
     pub(super) fn took_ms(&self) -> u64 {

@@ -7,6 +7,7 @@ use flowrun_core::outcome::Say;
 use flowrun_core::schedule::NodeId;
 
 use super::Driver;
+use crate::store::StoreError;
 
 /// Lines of a step's log that its failure shows.
 const TAIL: usize = 20;
@@ -43,15 +44,31 @@ impl Driver<'_> {
     /// The one way by which anything is told.
     pub(crate) fn emit(&mut self, event: Event) {
         let stamped = Stamped { at: crate::run::now_ms(), event };
-        let kept = stamped.event.is_kept();
-        if let (Some(record), true, false) = (&mut self.record, kept, self.record_broken)
+        if let (Some(record), true, false) = (&mut self.record, stamped.event.is_kept(), self.record_broken)
             && let Ok(line) = serde_json::to_string(&stamped)
-            && let Err(error) = record.append_event(&line)
         {
-            self.record_broken = true;
-            let text = format!("the record of this run cannot be written: {error}");
-            self.report.event(&Stamped { at: stamped.at, event: Event::Warned { text } });
+            let appended = match stamped.event {
+                // Thousands come at once, and one that is lost is found again.
+                Event::Cached { .. } => record.note_event(&line),
+                _ => record.append_event(&line),
+            };
+            self.recorded(appended);
         }
         self.report.event(&stamped);
+    }
+
+    /// Writes down what is only noted, before anything is waited for.
+    pub(super) fn write_record(&mut self) {
+        if let Some(record) = self.record.as_mut().filter(|_| !self.record_broken) {
+            let written = record.write_notes();
+            self.recorded(written);
+        }
+    }
+
+    fn recorded(&mut self, written: Result<(), StoreError>) {
+        let Err(error) = written else { return };
+        self.record_broken = true;
+        let text = format!("the record of this run cannot be written: {error}");
+        self.report.event(&Stamped { at: crate::run::now_ms(), event: Event::Warned { text } });
     }
 }
