@@ -87,7 +87,7 @@ pub(crate) async fn resolve(
 async fn explained(uv: &Uv, stderr: &str, question: Question<'_>) -> Result<Unresolved, Failure> {
     let Question { wish, platform, deep, .. } = question;
     let about = unfit::about(stderr, &wish.requirements).cloned();
-    let Some(missing) = unfit::missing(stderr).map(|missing| missing.as_asked(about.as_deref())) else {
+    let Some(missing) = unfit::missing(stderr).map(|missing| missing.in_the_words_of(about.as_deref())) else {
         let what = format!("lock the Python {} environment for {platform}", wish.python);
         return Ok(Unresolved { failure: failure(&what, stderr), about });
     };

@@ -60,10 +60,8 @@ fn large(file: &File, size: u64, threads: usize) -> io::Result<Digest> {
     for (place, value) in taken.into_iter().flatten() {
         values[place as usize] = value;
     }
-    let (left, right) = halves(&values, size);
-    Ok(Digest::from_bytes(
-        *merge_subtrees_root(&joined(left.0, left.1), &joined(right.0, right.1), Mode::Hash).as_bytes(),
-    ))
+    let (left, right) = Part { values: &values, size }.halves();
+    Ok(Digest::from_bytes(*merge_subtrees_root(&left.joined(), &right.joined(), Mode::Hash).as_bytes()))
 }
 
 /// Hashes pieces that nobody has taken, until none is left.
@@ -82,20 +80,26 @@ fn pieces(file: &File, size: u64, next: &AtomicU64) -> io::Result<Vec<(u64, Chai
     }
 }
 
-/// The two trees that blake3 makes of so many bytes, with the bytes of each.
-fn halves(values: &[ChainingValue], size: u64) -> ((&[ChainingValue], u64), (&[ChainingValue], u64)) {
-    let left = left_subtree_len(size);
-    let (first, second) = values.split_at((left / PIECE as u64) as usize);
-    ((first, left), (second, size - left))
+/// Neighbouring pieces, and the bytes that are in them.
+struct Part<'a> {
+    values: &'a [ChainingValue],
+    size: u64,
 }
 
-fn joined(values: &[ChainingValue], size: u64) -> ChainingValue {
-    match values {
-        [one] => *one,
-        _ => {
-            let (left, right) = halves(values, size);
-            merge_subtrees_non_root(&joined(left.0, left.1), &joined(right.0, right.1), Mode::Hash)
+impl<'a> Part<'a> {
+    /// The two trees that blake3 makes of so many bytes.
+    fn halves(&self) -> (Self, Self) {
+        let left = left_subtree_len(self.size);
+        let (first, second): (&'a [_], &'a [_]) = self.values.split_at((left / PIECE as u64) as usize);
+        (Self { values: first, size: left }, Self { values: second, size: self.size - left })
+    }
+
+    fn joined(&self) -> ChainingValue {
+        if let [one] = self.values {
+            return *one;
         }
+        let (left, right) = self.halves();
+        merge_subtrees_non_root(&left.joined(), &right.joined(), Mode::Hash)
     }
 }
 

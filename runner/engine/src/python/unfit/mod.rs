@@ -41,7 +41,7 @@ fn plain(text: &str) -> Option<String> {
 
 impl Missing {
     /// The same where the pipeline itself asks for the package: in its words.
-    pub(super) fn as_asked(mut self, requirement: Option<&str>) -> Self {
+    pub(super) fn in_the_words_of(mut self, requirement: Option<&str>) -> Self {
         if let Some(asked) = requirement.filter(|asked| plain(asked) == plain(&self.package)) {
             self.wanted = asked.to_owned();
         }
@@ -283,7 +283,7 @@ hint: Wheels are available for `torch` (v2.3.0) on the following platforms: `man
         let written = ["six".to_owned(), "numpy>=1.25,<2 ; sys_platform == 'linux'".to_owned()];
         let asked = about(numpy, &written);
         assert_eq!(asked, Some(&written[1]));
-        let wanted = |asked| missing(numpy).map(|missing| missing.as_asked(asked).wanted);
+        let wanted = |asked| missing(numpy).map(|missing| missing.in_the_words_of(asked).wanted);
         assert_eq!(wanted(asked.map(String::as_str)).as_ref(), Some(&written[1]));
         assert_eq!(wanted(Some("six")).as_deref(), Some("numpy>=1.25.0,<=1.26.4"), "another needs it");
         let glibc = Others { glibc: Some(Glibc::V34), ..Others::default() };
