@@ -1,8 +1,9 @@
 //! How often a run turns to the disk for each of its steps: a guard against slowness that does not depend on how busy the machine is.
 //!
 //! Calls of the C library about the project and its store are counted by `support/shim.c`, for few steps and for more: what is added by a
-//! step is the slope. Asking for a file's times and resolving a path are not counted, nor are threads and processes. Times are measured by
-//! `cargo bench --bench suite`.
+//! step is the slope. Asking for a file's times and resolving a path are not counted, nor are threads; processes are counted in
+//! `tests/guards.rs`, and what planning asks of memory in `runner/core/tests/memory.rs`. Bytes that are hashed or copied are those that the kernel
+//! counts for the whole run, its steps' own included. Times are measured by `cargo bench --bench suite`.
 
 #![cfg(target_os = "linux")]
 
@@ -80,4 +81,58 @@ fn what_a_step_asks_of_the_disk() {
     [&few, &more].iter().for_each(|bed| drop(bed.flowrun(&["run", "p.yaml"]).ok()));
     at_most("changes, nothing to do", 0.1, &calls(&few, "change"), &calls(&more, "change"));
     at_most("reads, nothing to do", 2.1, &calls(&few, "read"), &calls(&more, "read"));
+}
+
+const SMALL: usize = 1 << 20;
+const LARGE: usize = 17 << 20;
+
+/// A step that copies a file of so many bytes.
+fn copying(bytes: usize) -> Bed {
+    let bed = Bed::new(
+        "flowrun: 1\nname: bytes\nsources: { f: { path: data } }\nsteps:\n  s:\n    run: cat {{ inputs.read }} > {{ outputs.made }}\n    \
+         inputs: { read: sources.f }\n    outputs: { made: made.bin }\n",
+    );
+    bed.write("data", &"x".repeat(bytes));
+    bed
+}
+
+/// Bytes that a run and all that it starts read and write, as the kernel counts them for who waits for them: see proc_pid_io(5).
+fn bytes(bed: &Bed) -> (f64, f64) {
+    let flowrun = bed.command(&["run", "p.yaml"]);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "\"$0\" \"$@\" > /dev/null 2> said || exit 1; cat /proc/$$/io"]);
+    shell.arg(flowrun.get_program()).args(flowrun.get_args()).current_dir(bed.root());
+    for (name, value) in flowrun.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    let said = said(shell.output().expect("sh starts")).ok();
+    let of = |name: &str| {
+        let line = said.stdout.lines().find_map(|line| line.strip_prefix(name)).expect("counted");
+        line.trim().parse::<f64>().expect("a number")
+    };
+    (of("rchar:"), of("wchar:"))
+}
+
+#[test]
+fn what_a_byte_of_a_file_costs() {
+    if !std::path::Path::new("/proc/self/io").exists() {
+        return support::skip("bytes that are hashed and copied", "this kernel does not count them");
+    }
+    let (small, large) = (copying(SMALL), copying(LARGE));
+    std::thread::sleep(REST);
+    let each = || {
+        let (small, large) = (bytes(&small), bytes(&large));
+        let slope = |small: f64, large: f64| (large - small) / (LARGE - SMALL) as f64;
+        (slope(small.0, large.0), slope(small.1, large.1))
+    };
+    // Read: hashed where it lies, copied into the store, hashed there, by the step, and what the step made is hashed. Written: the copy, and
+    // what the step makes. A copy that shares blocks reads and writes nothing.
+    let (read, written) = each();
+    println!("first run: {read} bytes read and {written} written for each of the file");
+    assert!((3.5..5.01).contains(&read) && (0.99..2.01).contains(&written), "{read} read, {written} written");
+    let (read, written) = each();
+    assert!(read.abs() < 0.001 && written.abs() < 0.001, "nothing to do: {read} read, {written} written");
 }
