@@ -297,3 +297,23 @@ fn a_wheel_is_told_by_its_name() {
         assert!(!is_wheel_of(other, "odd-one", "2.3"), "{other}");
     }
 }
+
+#[test]
+fn what_a_killed_flowrun_left_is_removed_and_what_one_works_in_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::at(dir.path()).unwrap();
+    let used = cache.scratch().unwrap();
+    let left = cache.path(&["tmp", "wleft"]);
+    let fresh = cache.path(&["tmp", "wfresh"]);
+    for folder in [&left, &fresh] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    for folder in [used.path(), &left] {
+        std::fs::File::open(folder).unwrap().set_modified(long_ago).unwrap();
+    }
+    drop(cache.scratch().unwrap());
+    assert!(used.path().is_dir(), "somebody holds it");
+    assert!(fresh.is_dir(), "somebody may be about to hold it");
+    assert!(!left.exists(), "nobody holds it");
+}
