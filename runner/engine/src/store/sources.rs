@@ -25,14 +25,18 @@ impl Store {
     ///
     /// # Errors
     /// When something cannot be read, changes meanwhile, or cannot be kept.
-    pub fn hash_source(&self, path: &Path, memo: &Memo) -> Result<Artifact> {
-        let (path, found) = followed(path)?;
+    pub fn hash_source(&self, given: &Path, memo: &Memo) -> Result<Artifact> {
+        let (path, found) = followed(given)?;
+        if path != given {
+            memo.looks.glance(given);
+        }
         self.hash_below(Looked { at: rustix::fs::CWD, name: path.as_os_str(), path: &path, found, depth: 0 }, memo)
     }
 
     fn hash_below(&self, one: Looked<'_>, memo: &Memo) -> Result<Artifact> {
         match FileType::from_raw_mode(one.found.st_mode) {
             FileType::Symlink => {
+                memo.looks.itself(one.path, &stat_of(&one.found));
                 let text = read_link(one.path, one.depth)?;
                 Ok(Artifact { mode: Mode::Symlink, digest: Digest::of(text.as_bytes()), size: text.len() as u64 })
             }
@@ -43,9 +47,14 @@ impl Store {
                     None => hash_anew(one.path, stat, memo)?,
                 };
                 let mode = if one.found.st_mode & 0o100 != 0 { Mode::Executable } else { Mode::File };
-                Ok(Artifact { mode, digest, size: stat.size })
+                let artifact = Artifact { mode, digest, size: stat.size };
+                memo.looks.file(one.path, &stat, artifact);
+                Ok(artifact)
             }
-            FileType::Directory => self.put_tree(&self.listed(&one, memo)?),
+            FileType::Directory => {
+                memo.looks.itself(one.path, &stat_of(&one.found));
+                self.put_tree(&self.listed(&one, memo)?)
+            }
             _ => Err(unkeepable(one.path, "it is neither a file nor a folder")),
         }
     }

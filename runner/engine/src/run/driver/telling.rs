@@ -54,6 +54,10 @@ impl Driver<'_> {
             };
             self.recorded(appended);
         }
+        if self.retelling.as_mut().is_some_and(|retelling| !retelling.hear(&stamped.event)) {
+            self.retelling = None;
+            self.session.project.looks.spoil();
+        }
         self.report.event(&stamped);
     }
 
