@@ -10,15 +10,10 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
-
-use support::{Bed, said, shim};
+use support::{Bed, REST, said, shim};
 
 const FEW: usize = 10;
 const MORE: usize = 60;
-
-/// A file that was changed less than two seconds ago is read again whatever its times say.
-const REST: Duration = Duration::from_millis(2100);
 
 /// Steps that each copy a file.
 fn bed(steps: usize) -> Bed {

@@ -236,10 +236,11 @@ impl Again {
 
     fn begin_record(&self) -> Option<(String, RunRecord)> {
         let started = self.told.iter().find_map(|event| match event {
-            Event::RunStarted { pipeline, file, .. } => Some(json!({"pipeline": pipeline, "file": file})),
+            Event::RunStarted { pipeline, file, .. } => Some((pipeline, file)),
             _ => None,
         })?;
-        let (id, record) = super::new_record(&self.store, &started).ok()?;
+        let meta = json!({"pipeline": started.0, "file": started.1, "repeats": self.finding.run});
+        let (id, record) = super::new_record(&self.store, &meta).ok()?;
         let repeats = self.told.iter().any(|event| matches!(event, Event::Repeated { .. }));
         if repeats && record.repeat(&self.finding.run).is_err() {
             self.store.forget_run(record, &id);
@@ -341,4 +342,59 @@ fn merged(looks: Vec<(PathBuf, Seen)>, kept: Vec<(PathBuf, Seen)>) -> Vec<(PathB
         !needless && known.insert(look.clone())
     };
     looks.into_iter().filter(is_new).chain(kept).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: u64 = 3_600_000;
+
+    fn asked(root: &Path) -> Asked {
+        let at = Location::File { given: "p.yaml".into(), file: root.join("p.yaml"), root: root.to_owned() };
+        Asked::new(&at, &Words::default()).expect("a file")
+    }
+
+    fn leave(asked: &Asked, at: u64, look: &str) -> bool {
+        let store = Store::open(&asked.root).expect("opens");
+        let finding = Finding { at, run: "r".to_owned(), counts: Counts::default() };
+        let looks = [Look { path: look, seen: Seen::There }];
+        let text = repeat::to_text(&finding, &[], looks).expect("text");
+        store.keep_repeat(&asked.name, &text).expect("kept");
+        read_repeat(&asked.root, &asked.name).is_some()
+    }
+
+    #[test]
+    fn it_holds_for_an_hour_and_not_before_it_was() {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let asked = asked(folder.path());
+        assert!(asked.again().is_none(), "nothing was left");
+        for (at, holds) in [(0, true), (HOUR - 60_000, true), (HOUR + 1, false), (u64::MAX, false)] {
+            // The clock may have been set back.
+            let at = if at == u64::MAX { now_ms() + 60_000 } else { now_ms() - at };
+            assert!(leave(&asked, at, ".flowrun"));
+            assert_eq!(asked.again().is_some(), holds, "{at}");
+            assert_eq!(read_repeat(&asked.root, &asked.name).is_some(), holds, "what does not hold is gone");
+        }
+        assert!(leave(&asked, now_ms(), "nowhere") && asked.again().is_none());
+    }
+
+    #[test]
+    fn looks_find_what_they_found_and_nothing_else() {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let root = folder.path();
+        std::fs::write(root.join("a"), "a").expect("write");
+        std::os::unix::fs::symlink("a", root.join("link")).expect("link");
+        std::os::unix::fs::symlink("nowhere", root.join("dangling")).expect("link");
+        let store = Store::open(root).expect("opens");
+        let mut looker = Looker::new(root, &store).expect("opens");
+        let state = |path: &str| State::of(&stat_of(&rustix::fs::lstat(&root.join(path)).expect("there")));
+        let mut same = |path, seen| matches!(looker.compare(&Look { path, seen }), Compared::Same);
+        assert!(same("a", Seen::There) && !same("b", Seen::There) && same("dangling", Seen::There));
+        assert!(same("b", Seen::Absent) && same("a/b", Seen::Absent) && !same("a", Seen::Absent));
+        assert!(!same("dangling", Seen::Absent), "it may lead somewhere");
+        assert!(same("a", Seen::Itself(state("a"))) && !same("link", Seen::Itself(state("a"))));
+        assert!(same("link", Seen::Leads(state("a"))) && !same("link", Seen::Leads(state("link"))));
+        assert!(!same("a", Seen::Kept(flowrun_core::artifact::Mode::File, 1)), "no stamp");
+    }
 }
