@@ -441,6 +441,7 @@ impl World for Around {
         }
         let path = self.folder.join(uses);
         self.looks.glance(&path);
+        self.looks.glance(&manifest::beside(&path));
         let bytes = wasm::component_bytes(&path).map_err(|error| error.to_string())?;
         manifest::describe(&bytes, Some(&path))
     }

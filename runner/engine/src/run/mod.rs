@@ -205,7 +205,7 @@ pub async fn run(project: &Project, options: Options, report: &mut dyn Report, s
     }
     notes.into_iter().for_each(|event| driver.emit(event));
     warn_of_large_steps(&plan, machine).into_iter().for_each(|event| driver.emit(event));
-    warn_of_no_sandbox(&plan, process::sandbox_missing()).into_iter().for_each(|event| driver.emit(event));
+    warn_of_no_sandbox(&plan, process::sandbox_missing()).into_iter().for_each(|event| driver.remark(event));
     let (outcome, counts) = driver.drive().await;
     let results = match options.dry_run || stop.is_forced() {
         true => Vec::new(),

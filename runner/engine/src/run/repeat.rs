@@ -19,28 +19,27 @@
 //!
 //! Knows nothing of what an event means to people.
 
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+mod looker;
+mod retelling;
+
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use flowrun_core::artifact::Artifact;
 use flowrun_core::digest::Digest;
-use flowrun_core::event::{Counts, Event, RunOutcome, Stamped};
+use flowrun_core::event::{Event, RunOutcome, Stamped};
 use flowrun_core::stored::repeat::{self, Finding, Look, Repeat, Seen, State};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
-use rustix::io::Errno;
 use serde_json::json;
 
 use super::{Ran, Report, now_ms};
 use crate::looks::Looks;
+use crate::process;
 use crate::project::Location;
-use crate::store::{Memo, Result, RunRecord, Store, is_kept, now_nanos, read_repeat, stat_of};
+use crate::store::{RunRecord, Store, read_repeat, stat_of};
+use looker::{Compared, Looker};
+pub(crate) use retelling::Retelling;
 
 /// How long a run is repeated before every step is looked at again: as often as `gc` hears that results are used.
 const LONGEST: Duration = Duration::from_secs(3600);
-
-/// More steps than this without values are counted and not told one by one.
-const MOST_TOLD: usize = 64;
 
 /// Variables that decide what programs, Pythons and caches are found.
 const VARIABLES: [&str; 6] = ["PATH", "PYENV_VERSION", "PYENV_ROOT", "FLOWRUN_CACHE", "XDG_CACHE_HOME", "HOME"];
@@ -76,7 +75,8 @@ impl Asked {
         let state = format!("{:?}", stat_of(&rustix::fs::stat(&program).ok()?));
         let variables = VARIABLES.map(std::env::var_os);
         let here = std::env::current_dir().ok()?;
-        let asked = format!("{file:?} {root:?} {here:?} {words:?} {program:?} {state} {variables:?}");
+        let sandbox = process::sandbox_missing();
+        let asked = format!("{file:?} {root:?} {here:?} {words:?} {program:?} {state} {variables:?} {sandbox:?}");
         let looks = Looks::wanted();
         words.params_file.iter().for_each(|file| looks.glance(&here.join(file)));
         Some(Self { root: root.clone(), name: Digest::of(asked.as_bytes()), looks })
@@ -91,15 +91,16 @@ impl Asked {
     pub fn again(&self) -> Option<Again> {
         let began = Instant::now();
         let bytes = read_repeat(&self.root, &self.name)?;
-        let Repeat { finding, told, .. } = &Repeat::parse(&bytes)?;
-        let age = now_ms().checked_sub(finding.at).map(Duration::from_millis);
+        let repeat = Repeat::parse(&bytes)?;
+        let age = now_ms().checked_sub(repeat.finding.at).map(Duration::from_millis);
         // Opened before anything is looked at, so that nobody removes it meanwhile.
         let store = Store::open(&self.root).ok()?;
-        if age.is_none_or(|age| age > LONGEST) || !self.holds(&store, &Repeat::parse(&bytes)?) {
+        if age.is_none_or(|age| age > LONGEST) || !self.holds(&store, &repeat) {
             store.drop_repeat(&self.name);
             return None;
         }
-        Some(Again { root: self.root.clone(), store, finding: finding.clone(), told: told.clone(), began })
+        let Repeat { finding, told, .. } = repeat;
+        Some(Again { root: self.root.clone(), store, finding, told, began })
     }
 
     /// Whether every look finds what it found. What was only touched is written down as it is now.
@@ -131,64 +132,6 @@ impl Asked {
         if let Some(text) = repeat::to_text(&repeat.finding, &repeat.told, looks) {
             // Losing it costs time.
             let _ = store.keep_repeat(&self.name, &text);
-        }
-    }
-}
-
-/// What a look finds.
-enum Compared {
-    Same,
-    /// The same bytes in another state; which, where that can be believed next time.
-    Touched(Option<State>),
-    Other,
-}
-
-/// Looks again.
-struct Looker<'a> {
-    store: &'a Store,
-    root: &'a Path,
-    folder: std::os::fd::OwnedFd,
-    /// The memory of files, once it is needed.
-    memo: Option<Memo>,
-}
-
-impl<'a> Looker<'a> {
-    fn new(root: &'a Path, store: &'a Store) -> std::io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self { store, root, folder: rustix::fs::open(root, flags, Mode::empty())?, memo: None })
-    }
-
-    fn compare(&mut self, look: &Look<'_>) -> Compared {
-        let flags = match look.seen {
-            Seen::Leads(_) => AtFlags::empty(),
-            _ => AtFlags::SYMLINK_NOFOLLOW,
-        };
-        let found = match rustix::fs::statat(&self.folder, look.path, flags) {
-            Ok(found) => found,
-            Err(Errno::NOENT | Errno::NOTDIR) if look.seen == Seen::Absent => return Compared::Same,
-            Err(_) => return Compared::Other,
-        };
-        let same = match &look.seen {
-            Seen::Absent => false,
-            Seen::There => true,
-            Seen::Itself(state) | Seen::Leads(state) | Seen::File(state, _) => State::of(&stat_of(&found)) == *state,
-            Seen::Kept(mode, size) => is_kept(&found, *mode, *size),
-        };
-        match &look.seen {
-            _ if same => Compared::Same,
-            Seen::File(_, artifact) if FileType::from_raw_mode(found.st_mode).is_file() => {
-                self.read_again(look.path, artifact, State::of(&stat_of(&found)), &found)
-            }
-            _ => Compared::Other,
-        }
-    }
-
-    fn read_again(&mut self, path: &str, artifact: &Artifact, state: State, found: &rustix::fs::Stat) -> Compared {
-        let memo = self.memo.get_or_insert_with(|| Memo::load(self.store));
-        let rested = stat_of(found).is_settled(now_nanos());
-        match self.store.hash_source(&self.root.join(path), memo) {
-            Ok(now) if now == *artifact => Compared::Touched(rested.then_some(state)),
-            _ => Compared::Other,
         }
     }
 }
@@ -259,93 +202,12 @@ fn renamed(event: Event, id: &str) -> Event {
     }
 }
 
-/// Hears a run, to leave what the next one can say again.
-#[derive(Debug, Default)]
-pub(super) struct Retelling {
-    started: Option<Event>,
-    steps: Vec<Event>,
-    quiet: usize,
-    published: Vec<Event>,
-    /// Results that were there.
-    found: Vec<(Digest, Vec<Artifact>)>,
-}
-
-impl Retelling {
-    /// Hears an event; whether the run may still be repeated.
-    pub(super) fn hear(&mut self, event: &Event) -> bool {
-        match event {
-            Event::RunStarted { resumed: None, .. } => self.started = Some(event.clone()),
-            Event::Published { .. } => self.published.push(event.clone()),
-            Event::Cached { key, outputs, .. } => {
-                self.found.push((*key, outputs.values().map(|output| output.artifact).collect()));
-                self.hear_step(event);
-            }
-            Event::Expanded { .. } | Event::Passed { .. } | Event::Skipped { .. } => self.hear_step(event),
-            _ => return false,
-        }
-        true
-    }
-
-    fn hear_step(&mut self, event: &Event) {
-        self.quiet += usize::from(event.is_quiet());
-        if self.quiet == MOST_TOLD + 1 {
-            self.steps.retain(|event| !event.is_quiet());
-        }
-        if self.quiet <= MOST_TOLD || !event.is_quiet() {
-            self.steps.push(event.clone());
-        }
-    }
-
-    /// Leaves it, where everything can be looked at again.
-    pub(super) fn leave(self, asked: &Asked, store: &Store, at: u64, run: &str, counts: Counts) -> Result<()> {
-        let Some(looks) = asked.looks.take() else { return Ok(()) };
-        let mut told: Vec<Event> = self.started.into_iter().chain(self.steps).collect();
-        if self.quiet > MOST_TOLD {
-            told.push(Event::Repeated { run: run.to_owned(), steps: self.quiet });
-        }
-        told.extend(self.published);
-        let looks = merged(looks, kept(store, &self.found)?);
-        let root = &asked.root;
-        let paths: Option<Vec<(&str, Seen)>> =
-            looks.iter().map(|(path, seen)| Some((path.strip_prefix(root).unwrap_or(path).to_str()?, *seen))).collect();
-        let finding = Finding { at, run: run.to_owned(), counts };
-        let Some(paths) = paths else { return Ok(()) };
-        let looks = paths.iter().map(|(path, seen)| Look { path, seen: *seen });
-        match repeat::to_text(&finding, &told, looks) {
-            Some(text) => store.keep_repeat(&asked.name, &text),
-            None => Ok(()),
-        }
-    }
-}
-
-/// What the store holds of the results: entries and contents.
-fn kept(store: &Store, found: &[(Digest, Vec<Artifact>)]) -> Result<Vec<(PathBuf, Seen)>> {
-    let (mut looks, mut seen) = (Vec::new(), HashSet::new());
-    for (key, outputs) in found {
-        let (path, stat) = store.entry_state(key)?;
-        looks.push((path, Seen::Itself(State::of(&stat))));
-        for output in outputs {
-            let files = store.files_of(output, &mut seen)?;
-            looks.extend(files.into_iter().map(|(path, mode, size)| (path, Seen::Kept(mode, size))));
-        }
-    }
-    Ok(looks)
-}
-
-/// All looks, each once, and none that another one of the same path makes needless.
-fn merged(looks: Vec<(PathBuf, Seen)>, kept: Vec<(PathBuf, Seen)>) -> Vec<(PathBuf, Seen)> {
-    let mut known = HashSet::new();
-    let seen: HashSet<PathBuf> =
-        looks.iter().filter(|(_, seen)| *seen != Seen::There).map(|(path, _)| path.clone()).collect();
-    let is_new = |look: &(PathBuf, Seen)| {
-        let needless = look.1 == Seen::There && seen.contains(&look.0);
-        !needless && known.insert(look.clone())
-    };
-    looks.into_iter().filter(is_new).chain(kept).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use flowrun_core::event::Counts;
+
     use super::*;
 
     const HOUR: u64 = 3_600_000;
@@ -377,24 +239,5 @@ mod tests {
             assert_eq!(read_repeat(&asked.root, &asked.name).is_some(), holds, "what does not hold is gone");
         }
         assert!(leave(&asked, now_ms(), "nowhere") && asked.again().is_none());
-    }
-
-    #[test]
-    fn looks_find_what_they_found_and_nothing_else() {
-        let folder = tempfile::tempdir().expect("tempdir");
-        let root = folder.path();
-        std::fs::write(root.join("a"), "a").expect("write");
-        std::os::unix::fs::symlink("a", root.join("link")).expect("link");
-        std::os::unix::fs::symlink("nowhere", root.join("dangling")).expect("link");
-        let store = Store::open(root).expect("opens");
-        let mut looker = Looker::new(root, &store).expect("opens");
-        let state = |path: &str| State::of(&stat_of(&rustix::fs::lstat(&root.join(path)).expect("there")));
-        let mut same = |path, seen| matches!(looker.compare(&Look { path, seen }), Compared::Same);
-        assert!(same("a", Seen::There) && !same("b", Seen::There) && same("dangling", Seen::There));
-        assert!(same("b", Seen::Absent) && same("a/b", Seen::Absent) && !same("a", Seen::Absent));
-        assert!(!same("dangling", Seen::Absent), "it may lead somewhere");
-        assert!(same("a", Seen::Itself(state("a"))) && !same("link", Seen::Itself(state("a"))));
-        assert!(same("link", Seen::Leads(state("a"))) && !same("link", Seen::Leads(state("link"))));
-        assert!(!same("a", Seen::Kept(flowrun_core::artifact::Mode::File, 1)), "no stamp");
     }
 }

@@ -61,6 +61,13 @@ impl Driver<'_> {
         self.report.event(&stamped);
     }
 
+    /// Tells of the machine what holds as well for a run that only says again what this one found.
+    pub(crate) fn remark(&mut self, event: Event) {
+        let retelling = self.retelling.take().map(|retelling| retelling.remarking(event.clone()));
+        self.emit(event);
+        self.retelling = retelling;
+    }
+
     /// Writes down what is only noted, before anything is waited for.
     pub(super) fn write_record(&mut self) {
         if let Some(record) = self.record.as_mut().filter(|_| !self.record_broken) {
