@@ -28,6 +28,11 @@ impl Store {
         self.write_whole(&self.path(FOLDER).join(asked.to_string()), text.as_bytes())
     }
 
+    /// The folder of all that it keeps.
+    pub(crate) fn root(&self) -> &Path {
+        &self.inner.root
+    }
+
     /// Removes what holds no longer; it being there still would only cost time.
     pub(crate) fn drop_repeat(&self, asked: &Digest) {
         let _ = std::fs::remove_file(self.path(FOLDER).join(asked.to_string()));
