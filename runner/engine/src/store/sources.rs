@@ -1,5 +1,7 @@
 //! Files of the workspace: known by content without being copied, brought in when a step needs their bytes.
 
+mod unread;
+
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,11 +12,10 @@ use flowrun_core::digest::Digest;
 use rustix::fs::{AtFlags, FileType, OFlags};
 use rustix::io::Errno;
 
-use super::blobs::open_plain;
-use super::hashing::hash;
 use super::ingest::{names, read_link, unkeepable};
-use super::memo::{Memo, Stat, now_nanos, stat_of};
+use super::memo::{Memo, stat_of};
 use super::{Result, Store, StoreError, Take};
+use unread::Unread;
 
 /// Entries of a source that are nobody's data. A step does not see them, so that a commit or an import changes no key.
 pub(crate) const LEFT_OUT: [&str; 3] = [".git", ".flowrun", "__pycache__"];
@@ -24,60 +25,17 @@ impl Store {
     /// `__pycache__` inside a folder are left out.
     ///
     /// # Errors
-    /// When something cannot be read, changes meanwhile, or cannot be kept.
+    /// When something cannot be read, changes meanwhile, or cannot be kept: the first of those, in the order of paths.
     pub fn hash_source(&self, given: &Path, memo: &Memo) -> Result<Artifact> {
         let (path, found) = followed(given)?;
         if path != given {
             memo.looks.glance(given);
         }
-        self.hash_below(Looked { at: rustix::fs::CWD, name: path.as_os_str(), path: &path, found, depth: 0 }, memo)
-    }
-
-    fn hash_below(&self, one: Looked<'_>, memo: &Memo) -> Result<Artifact> {
-        match FileType::from_raw_mode(one.found.st_mode) {
-            FileType::Symlink => {
-                memo.looks.itself(one.path, &stat_of(&one.found));
-                let text = read_link(one.path, one.depth)?;
-                Ok(Artifact { mode: Mode::Symlink, digest: Digest::of(text.as_bytes()), size: text.len() as u64 })
-            }
-            FileType::RegularFile => {
-                let stat = stat_of(&one.found);
-                let digest = match memo.recall(&stat) {
-                    Some(digest) => digest,
-                    None => hash_anew(one.path, stat, memo)?,
-                };
-                let mode = if one.found.st_mode & 0o100 != 0 { Mode::Executable } else { Mode::File };
-                let artifact = Artifact { mode, digest, size: stat.size };
-                memo.looks.file(one.path, &stat, artifact);
-                Ok(artifact)
-            }
-            FileType::Directory => {
-                memo.looks.itself(one.path, &stat_of(&one.found));
-                self.put_tree(&self.listed(&one, memo)?)
-            }
-            _ => Err(unkeepable(one.path, "it is neither a file nor a folder")),
-        }
-    }
-
-    /// A folder's entries are looked at from the folder, so that the system does not find it anew for each.
-    fn listed(&self, one: &Looked<'_>, memo: &Memo) -> Result<Tree> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let folder = rustix::fs::openat(one.at, one.name, flags, rustix::fs::Mode::empty()).map_err(io(one.path))?;
-        let mut entries = Vec::new();
-        // The path of the entry that is looked at.
-        let mut path = one.path.to_owned();
-        for name in names(&folder, one.path, one.depth)? {
-            if LEFT_OUT.contains(&name.as_str()) {
-                continue;
-            }
-            path.push(&name);
-            let found = rustix::fs::statat(&folder, name.as_str(), AtFlags::SYMLINK_NOFOLLOW).map_err(io(&path))?;
-            let below = Looked { at: folder.as_fd(), name: name.as_ref(), path: &path, found, depth: one.depth + 1 };
-            let artifact = self.hash_below(below, memo)?;
-            path.pop();
-            entries.push((name, artifact));
-        }
-        Ok(Tree { entries: entries.into_iter().collect() })
+        let mut walk = Walk { store: self, memo, unread: Unread::new(memo) };
+        let seen = walk.see(Looked { at: rustix::fs::CWD, name: path.as_os_str(), path: &path, found, depth: 0 });
+        // Files that wait to be read come before what the walk stopped at.
+        walk.unread.read()?;
+        walk.settled(seen?)
     }
 
     /// Brings in what a step needs of a source, if the store does not have it already.
@@ -141,19 +99,97 @@ struct Looked<'a> {
     depth: usize,
 }
 
-fn io(path: &Path) -> impl FnOnce(Errno) -> StoreError {
-    move |error| StoreError::io(path)(error.into())
+/// What is known of something once it was looked at.
+enum Seen {
+    Known(Artifact),
+    /// A file whose digest is at this place, when it was read.
+    Unread {
+        mode: Mode,
+        size: u64,
+        place: usize,
+    },
+    /// A folder with such a file below it.
+    Folder(Vec<(String, Seen)>),
 }
 
-/// Hashes a file that was in this state when it was looked at.
-fn hash_anew(path: &Path, before: Stat, memo: &Memo) -> Result<Digest> {
-    let file = open_plain(path).map_err(StoreError::io(path))?;
-    let now = now_nanos();
-    let (digest, size) = hash(&file).map_err(StoreError::io(path))?;
-    let after = stat_of(&rustix::fs::fstat(&file).map_err(io(path))?);
-    if before != after || size != after.size {
-        return Err(StoreError::SourceChanged(path.to_owned()));
+/// A walk over a source. It only looks: files that nobody remembers are read many at once.
+struct Walk<'a> {
+    store: &'a Store,
+    memo: &'a Memo,
+    unread: Unread<'a>,
+}
+
+impl Walk<'_> {
+    fn see(&mut self, one: Looked<'_>) -> Result<Seen> {
+        match FileType::from_raw_mode(one.found.st_mode) {
+            FileType::Symlink => {
+                self.memo.looks.itself(one.path, &stat_of(&one.found));
+                let text = read_link(one.path, one.depth)?;
+                let digest = Digest::of(text.as_bytes());
+                Ok(Seen::Known(Artifact { mode: Mode::Symlink, digest, size: text.len() as u64 }))
+            }
+            FileType::RegularFile => {
+                let stat = stat_of(&one.found);
+                let (mode, size) = (file_mode(&one.found), stat.size);
+                Ok(match self.memo.recall(&stat) {
+                    Some(digest) => {
+                        let artifact = Artifact { mode, digest, size };
+                        self.memo.looks.file(one.path, &stat, artifact);
+                        Seen::Known(artifact)
+                    }
+                    None => Seen::Unread { mode, size, place: self.unread.add(one.path, stat, mode)? },
+                })
+            }
+            FileType::Directory => {
+                self.memo.looks.itself(one.path, &stat_of(&one.found));
+                let entries = self.entries(&one)?;
+                let known = entries.iter().all(|(_, seen)| matches!(seen, Seen::Known(_)));
+                let folder = Seen::Folder(entries);
+                if known { self.settled(folder).map(Seen::Known) } else { Ok(folder) }
+            }
+            _ => Err(unkeepable(one.path, "it is neither a file nor a folder")),
+        }
     }
-    memo.remember(before, digest, now);
-    Ok(digest)
+
+    /// A folder's entries are looked at from the folder, so that the system does not find it anew for each.
+    fn entries(&mut self, one: &Looked<'_>) -> Result<Vec<(String, Seen)>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder = rustix::fs::openat(one.at, one.name, flags, rustix::fs::Mode::empty()).map_err(io(one.path))?;
+        let mut entries = Vec::new();
+        // The path of the entry that is looked at.
+        let mut path = one.path.to_owned();
+        for name in names(&folder, one.path, one.depth)? {
+            if LEFT_OUT.contains(&name.as_str()) {
+                continue;
+            }
+            path.push(&name);
+            let found = rustix::fs::statat(&folder, name.as_str(), AtFlags::SYMLINK_NOFOLLOW).map_err(io(&path))?;
+            let below = Looked { at: folder.as_fd(), name: name.as_ref(), path: &path, found, depth: one.depth + 1 };
+            let seen = self.see(below)?;
+            path.pop();
+            entries.push((name, seen));
+        }
+        Ok(entries)
+    }
+
+    /// The same once all files were read.
+    fn settled(&self, seen: Seen) -> Result<Artifact> {
+        match seen {
+            Seen::Known(artifact) => Ok(artifact),
+            Seen::Unread { mode, size, place } => Ok(Artifact { mode, digest: self.unread.digest(place), size }),
+            Seen::Folder(entries) => {
+                let settled = |(name, seen)| Ok((name, self.settled(seen)?));
+                let entries = entries.into_iter().map(settled).collect::<Result<_>>()?;
+                self.store.put_tree(&Tree { entries })
+            }
+        }
+    }
+}
+
+fn file_mode(found: &rustix::fs::Stat) -> Mode {
+    if found.st_mode & 0o100 != 0 { Mode::Executable } else { Mode::File }
+}
+
+fn io(path: &Path) -> impl FnOnce(Errno) -> StoreError {
+    move |error| StoreError::io(path)(error.into())
 }
