@@ -27,10 +27,17 @@ const MOST_THREADS: usize = 16;
 /// When it cannot be read, or becomes shorter meanwhile.
 pub(super) fn hash(file: &File) -> io::Result<(Digest, u64)> {
     let size = file.metadata()?.len();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
-    match size >= LARGE && threads > 1 {
-        true => Ok((large(file, size, threads)?, size)),
-        false => small(file),
+    match threads(size) {
+        1 => small(file),
+        threads => Ok((large(file, size, threads)?, size)),
+    }
+}
+
+/// How many threads hash a file of this size. That of processors is asked for only where it counts, since the answer is in files.
+fn threads(size: u64) -> usize {
+    match size >= LARGE {
+        true => std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS),
+        false => 1,
     }
 }
 
