@@ -16,7 +16,7 @@
 //! |------------------------------------|---------------------------------------------------------------------------------|
 //! | the command ends                   | stragglers get SIGKILL; the end is reported                                      |
 //! | `stop` is cancelled                | SIGTERM to the whole tree, [`GRACE`], SIGKILL; `Interrupted`                     |
-//! | the future of [`run`] is dropped   | the socket closes: SIGKILL to the whole tree at once                             |
+//! | `kill` is cancelled                | the socket closes: SIGKILL to the whole tree at once                             |
 //! | flowrun is killed, even by SIGKILL | the same                                                                         |
 //! | the guard is killed                | the command dies with it (parent-death signal), flowrun kills its session; what daemonised itself may stay |
 //! | the server is killed               | guards go on; a command that was not yet given to one starts another server      |
@@ -27,6 +27,10 @@
 //! The sandbox is put on by the guard, between fork and exec: see [`Sandbox`].
 //! Knows nothing of steps, time limits or retries: those wrap it.
 
+#[cfg(unix)]
+mod attend;
+#[cfg(unix)]
+mod bell;
 #[cfg(unix)]
 mod end;
 #[cfg(unix)]
@@ -58,13 +62,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use flowrun_core::outcome::Say;
+
 pub(crate) use mask::Mask;
 pub use sandbox::{Sandbox, missing as sandbox_missing};
 
 #[cfg(unix)]
 pub use guard::guard_main;
 #[cfg(unix)]
-pub use run::run;
+pub use run::{run, run_here};
 #[cfg(unix)]
 pub use which::which;
 
@@ -74,6 +80,9 @@ pub const GUARD: &str = "__guard";
 /// How long a command that was asked to stop may take to do so. Enough to write a checkpoint of some hundred megabytes; a person
 /// who pressed Ctrl-C waits that long at most. Shorter loses checkpoints, longer makes people reach for SIGKILL.
 pub const GRACE: Duration = Duration::from_secs(5);
+
+/// Hears what a command says. It gives back what it has no room for now, and what nobody hears any more it lets go.
+pub type Ear<'a> = dyn Fn(Say) -> Option<Say> + 'a;
 
 /// One command to run.
 #[derive(Clone, Debug, Default)]
@@ -117,10 +126,26 @@ pub fn dismiss_guards() {
 #[cfg(not(unix))]
 pub async fn run(
     _command: &Command,
-    _say: &tokio::sync::mpsc::Sender<flowrun_core::outcome::Say>,
+    _say: &tokio::sync::mpsc::Sender<Say>,
     _stop: &tokio_util::sync::CancellationToken,
 ) -> Result<(), flowrun_core::outcome::Failure> {
+    Err(unsupported())
+}
+
+/// The same.
+#[cfg(not(unix))]
+pub fn run_here(
+    _command: &Command,
+    _say: &Ear<'_>,
+    _stop: &tokio_util::sync::CancellationToken,
+    _kill: &tokio_util::sync::CancellationToken,
+) -> Result<(), flowrun_core::outcome::Failure> {
+    Err(unsupported())
+}
+
+#[cfg(not(unix))]
+fn unsupported() -> flowrun_core::outcome::Failure {
     use flowrun_core::outcome::{Failure, FailureKind};
-    Err(Failure::new(FailureKind::Infrastructure, "running commands is not supported on this system")
-        .hint("use Linux or macOS, or Linux under Windows"))
+    Failure::new(FailureKind::Infrastructure, "running commands is not supported on this system")
+        .hint("use Linux or macOS, or Linux under Windows")
 }

@@ -3,13 +3,11 @@
 //! On Linux a guard is forked from a server (see [`servers`]); elsewhere flowrun starts itself for each. Either way the guard has the
 //! other end of the socket as its stdin, and the pipes as its stdout and stderr. Knows nothing of what is said on them.
 
-use std::io::{self, PipeWriter};
+use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process};
-
-use tokio::net::UnixStream;
-use tokio::net::unix::pipe::Receiver;
 
 use super::GUARD;
 
@@ -32,8 +30,8 @@ pub(super) use servers::dismiss_all;
 /// A guard that was asked for; whether it came to be, it tells itself.
 pub(super) struct Guard {
     pub(super) socket: UnixStream,
-    pub(super) stdout: Receiver,
-    pub(super) stderr: Receiver,
+    pub(super) stdout: PipeReader,
+    pub(super) stderr: PipeReader,
     pub(super) origin: Origin,
 }
 
@@ -48,17 +46,18 @@ struct Ends {
 impl Guard {
     /// Asks for a guard; `program` becomes it, and this program where there is none.
     pub(super) fn start(program: Option<&Path>) -> io::Result<Self> {
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        let (out, stdout) = io::pipe()?;
-        let (err, stderr) = io::pipe()?;
-        let origin = Origin::start(program, Ends { socket: theirs.into(), stdout, stderr })?;
-        Ok(Self {
-            socket: UnixStream::from_std(ours)?,
-            stdout: Receiver::from_owned_fd(out.into())?,
-            stderr: Receiver::from_owned_fd(err.into())?,
-            origin,
-        })
+        let (socket, theirs) = UnixStream::pair()?;
+        let (stdout, out) = io::pipe()?;
+        let (stderr, err) = io::pipe()?;
+        let origin = Origin::start(program, Ends { socket: theirs.into(), stdout: out, stderr: err })?;
+        Ok(Self { socket, stdout, stderr, origin })
+    }
+
+    /// Nobody waits for it any more. What was its is closed first: a guard that was not heard to its end ends by that.
+    pub(super) fn over(self) {
+        let Self { socket, stdout, stderr, origin } = self;
+        drop((socket, stdout, stderr));
+        origin.ended();
     }
 }
 

@@ -225,13 +225,3 @@ fn make(folder: &Path) -> Result<(), Failure> {
 fn disk(path: &Path, error: &std::io::Error) -> Failure {
     Failure::new(FailureKind::Infrastructure, format!("{}: {error}", path.display()))
 }
-
-/// Runs work that waits for disks where it holds up nobody.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Failure::new(FailureKind::Infrastructure, format!("a bug of flowrun's: {error}"))),
-    }
-}

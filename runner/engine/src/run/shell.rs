@@ -1,60 +1,60 @@
 //! A `run` step: its command, its environment, what it may reach, the values it gives, and what a refusal is told as.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use flowrun_core::key::Work;
 use flowrun_core::outcome::{Failure, FailureKind, Say};
 use serde_json::{Map, Value as Json};
-use tokio::sync::mpsc::{self, Sender};
-use tokio_util::sync::CancellationToken;
 
-use super::execute::{Attempt, Worked};
+use super::execute::{self, Attempt, Ends, Worked};
 use super::refused::{Limits, Refusals};
-use super::room::{Room, blocking};
+use super::room::Room;
 use super::session::Session;
 use crate::fetch::Lock;
 use crate::process::{self, Sandbox};
 use crate::python;
 use crate::tools::{self, Tools};
+use crate::wasm::Ear;
 
 /// The largest `values.json`: values are metrics and decisions, and stay in memory and in every record.
 const LARGEST_VALUES: u64 = 4 << 20;
 
 /// Runs the step's script.
-pub(crate) async fn run(
-    session: &std::sync::Arc<Session>,
+pub(super) fn run(
+    session: &Session,
     attempt: &Attempt,
     room: &Room,
-    say: &Sender<Say>,
-    stop: &CancellationToken,
+    say: &Ear,
+    ends: Ends<'_>,
 ) -> Result<Worked, Failure> {
     let Work::Process { script, .. } = &attempt.job.work else { return Ok(Worked::default()) };
-    let (python, _held) = environment(session, attempt, say).await?.unzip();
+    let (python, _held) = environment(session, attempt, say)?.unzip();
     let tools = session.tools_of(&attempt.job.work)?;
     let shell = Shell { session, attempt, room, tools: &tools, python: python.as_ref() };
     let command = shell.command(script)?;
-    let mut refusals = Refusals::new(Limits {
+    let refusals = RefCell::new(Refusals::new(Limits {
         sandbox: command.sandbox.clone(),
         offline: command.offline,
         dir: room.work(),
         project: session.project.path("."),
-        inputs: std::fs::canonicalize(room.inputs()).unwrap_or_else(|_| room.inputs()),
+        inputs: room.inputs(),
         tools: tools.keys().cloned().collect(),
-    });
-    let ran = listened(&command, say, stop, &mut refusals).await;
-    let path = session.toolbox.path();
+    }));
+    let hear = |line: Say| {
+        if let Say::Line { text, .. } = &line {
+            refusals.borrow_mut().hear(text);
+        }
+        say(line)
+    };
+    let ran = process::run_here(&command, &hear, ends.stop, ends.kill);
+    let (refusals, path) = (refusals.into_inner(), session.toolbox.path());
     if let Err(failure) = ran {
         return Err(without_room(refusals.explain(failure, &path), &room.work()));
     }
-    let notes = refusals.notes(&path);
-    let (session, values) = (session.clone(), room.values());
-    let values = blocking(move || {
-        session.tools_are_the_same(&tools)?;
-        read_values(&values)
-    })
-    .await?;
-    Ok(Worked { values, notes })
+    session.tools_are_the_same(&tools)?;
+    Ok(Worked { values: read_values(&room.values())?, notes: refusals.notes(&path) })
 }
 
 /// Room on a disk below which it is full for whoever works there: less than a page for each of a few files.
@@ -70,39 +70,14 @@ fn without_room(failure: Failure, work: &Path) -> Failure {
     }
 }
 
-/// Runs a command, its lines heard on their way.
-async fn listened(
-    command: &process::Command,
-    say: &Sender<Say>,
-    stop: &CancellationToken,
-    refusals: &mut Refusals,
-) -> Result<(), Failure> {
-    let (own, mut heard) = mpsc::channel(256);
-    let onward = say.clone();
-    let listen = async {
-        while let Some(say) = heard.recv().await {
-            if let Say::Line { text, .. } = &say {
-                refusals.hear(text);
-            }
-            let _ = onward.send(say).await;
-        }
-    };
-    let run = async {
-        let ran = process::run(command, &own, stop).await;
-        drop(own);
-        ran
-    };
-    tokio::join!(run, listen).0
-}
-
-async fn environment(
+fn environment(
     session: &Session,
     attempt: &Attempt,
-    say: &Sender<Say>,
+    say: &Ear,
 ) -> Result<Option<(python::Environment, Lock)>, Failure> {
     let Some(python) = &attempt.planned.step.python else { return Ok(None) };
     let lock = session.python_lock(python)?;
-    python::held(&session.cache, &lock, say).await.map(Some)
+    execute::waited(say, async |tell| python::held(&session.cache, &lock, &tell).await).map(Some)
 }
 
 /// Secrets taken from flowrun's own environment: variable to value.
