@@ -112,7 +112,7 @@ impl<'a> Repeat<'a> {
         let (text, sum) = last_line(bytes)?;
         let body = text.strip_prefix(HEADER).filter(|_| is_digest_of(sum, text.as_bytes()))?;
         let (said, looks) = body.split_once("\n\n")?;
-        let mut lines = said.lines();
+        let mut lines = said.split('\n');
         let finding = serde_json::from_str(lines.next()?).ok()?;
         let event = |line| serde_json::from_str(line).ok().map(|stamped: Stamped| stamped.event);
         Some(Self { finding, told: lines.map(event).collect::<Option<_>>()?, looks })
@@ -120,7 +120,8 @@ impl<'a> Repeat<'a> {
 
     /// What must be as it was; `None` stands for a line that is not known.
     pub fn looks(&self) -> impl Iterator<Item = Option<Look<'a>>> {
-        self.looks.lines().map(look)
+        // A path may end with a carriage return.
+        self.looks.split_terminator('\n').map(look)
     }
 }
 
