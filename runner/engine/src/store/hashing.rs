@@ -28,7 +28,7 @@ const MOST_THREADS: usize = 16;
 pub(super) fn hash(file: &File) -> io::Result<(Digest, u64)> {
     let size = file.metadata()?.len();
     match threads(size) {
-        1 => small(file),
+        1 => small(file, size),
         threads => Ok((large(file, size, threads)?, size)),
     }
 }
@@ -41,9 +41,10 @@ fn threads(size: u64) -> usize {
     }
 }
 
-fn small(mut file: &File) -> io::Result<(Digest, u64)> {
+fn small(mut file: &File, size: u64) -> io::Result<(Digest, u64)> {
     let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; SMALL];
+    // Most are much smaller.
+    let mut buffer = vec![0; usize::try_from(size).unwrap_or(SMALL).clamp(1, SMALL)];
     loop {
         match file.read(&mut buffer) {
             Ok(0) => return Ok((Digest::from_bytes(*hasher.finalize().as_bytes()), hasher.count())),
