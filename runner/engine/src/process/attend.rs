@@ -46,6 +46,8 @@ pub(super) struct Attended {
     pub(super) stopping: bool,
     /// Nothing was waited for any more.
     pub(super) abandoned: bool,
+    /// The guard waits for another job.
+    pub(super) ready: bool,
 }
 
 /// Sees a guard through that was given its job. When `kill` is cancelled it returns at once, and whoever lets go of the guard then ends it.
@@ -61,7 +63,8 @@ pub(super) fn attend(
     let (mut stopped, mut killed) = (pin!(stop.cancelled()), pin!(kill.cancelled()));
     let mut out = Voice::new(&guard.stdout, Stream::Stdout, mask);
     let mut err = Voice::new(&guard.stderr, Stream::Stderr, mask);
-    let mut reports = Reports::default();
+    let mut reports =
+        Reports { so_far: Attended { leader: guard.leader, ..Attended::default() }, ..Reports::default() };
     loop {
         if killed.as_mut().poll(&mut context).is_ready() {
             reports.so_far.abandoned = true;
@@ -118,6 +121,7 @@ impl Reports {
                 self.take(std::str::from_utf8(&line).ok().and_then(Report::decode));
             }
         }
+        self.over |= self.so_far.ready;
         self.over
     }
 
@@ -126,6 +130,7 @@ impl Reports {
             Some(Report::Guarding(pid)) => self.so_far.leader = Pid::from_raw(pid),
             Some(Report::Started(pid)) => self.so_far.started = Pid::from_raw(pid),
             Some(Report::Left) => self.left = true,
+            Some(Report::Ready) => self.so_far.ready = true,
             other => self.so_far.ended = other.or(self.so_far.ended),
         }
     }

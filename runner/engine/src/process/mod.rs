@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   flowrun ──spawn──► server (flowrun itself, `__guard`) ──fork──► guard ──spawn──► the command ──► whatever it starts
-//!      │  ◄───────────── socket on the guard's stdin ───────────────►  │                 │
+//!      │  ◄───────────── socket on the guard's stdin ───────────────►  │  └─spawn──► the next one, when nothing of that is left
 //!      └──────────────── stdout and stderr: pipes that guard and command share
 //! ```
 //!
@@ -10,7 +10,9 @@
 //! reaches flowrun alone; it is the *child subreaper*, so that a daemonised grandchild becomes its child and not init's; and it
 //! holds one end of a socket, so that the kernel tells it when flowrun is gone, whatever killed flowrun. Then, when the command
 //! has ended, or when it is told to stop, it kills all that is left below it and says how the command ended.
-//! The server is there since starting flowrun for each guard would take as long as the command: see `server.rs`.
+//! The server is there since starting flowrun for each guard would take as long as the command: see `server.rs`. A guard whose command
+//! ended by itself, with nothing left of it, waits for the next one; one that was told to stop, had a network or a stdin to give, or could not
+//! get rid of something, ends.
 //!
 //! | what happens                       | what follows                                                                    |
 //! |------------------------------------|---------------------------------------------------------------------------------|
@@ -24,20 +26,26 @@
 //!
 //! On macOS there is no server, and each guard is started for itself; nor is there a subreaper: the command's process group is killed,
 //! and what left the group may stay.
-//! The sandbox is put on by the guard, between fork and exec: see [`Sandbox`].
+//! The sandbox is put on between the birth of a command's process and its becoming the command: see [`Sandbox`].
 //! Knows nothing of steps, time limits or retries: those wrap it.
 
 #[cfg(unix)]
 mod attend;
 #[cfg(unix)]
 mod bell;
+#[cfg(target_os = "linux")]
+mod birth;
 #[cfg(unix)]
 mod end;
 #[cfg(unix)]
 mod guard;
 #[cfg(unix)]
+mod hand;
+#[cfg(unix)]
 mod lines;
 mod mask;
+#[cfg(target_os = "linux")]
+mod rules;
 #[cfg(unix)]
 mod run;
 mod sandbox;

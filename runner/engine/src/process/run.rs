@@ -1,7 +1,7 @@
 //! flowrun's side of a running command: what is to be started, by a guard that comes to be, and what its end means.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 
 use flowrun_core::outcome::{Failure, FailureKind, Say};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -69,23 +69,23 @@ fn guarded(
         return Err(end::interrupted());
     }
     let job = job(command)?;
+    let bytes = job.encode();
     for _ in 0..TRIES {
-        let guard = Guard::start(command.guard.as_deref()).map_err(|error| end::unforked(&error))?;
-        // Where this fails the guard is gone, which is found out below.
-        let _ = (&guard.socket).write_all(&job.encode());
+        let guard = Guard::start(command.guard.as_deref(), &bytes).map_err(|error| end::unforked(&error))?;
         let attended = attend(&guard, mask, say, stop, kill).map_err(|error| end::unforked(&error))?;
+        let (leader, is_ready) = (attended.leader, attended.ready && !attended.stopping);
         if let Some(ended) = outcome(attended, &job) {
-            guard.over();
+            guard.over(leader.filter(|_| is_ready));
             return ended;
         }
-        guard.origin.failed();
+        guard.failed();
     }
     Err(end::unguarded(false))
 }
 
 /// What the end of a guard means; `None` where it never came to be, so that nothing was started.
 fn outcome(attended: Attended, job: &Job) -> Option<Result<(), Failure>> {
-    let Attended { leader, started, ended, stopping, abandoned } = attended;
+    let Attended { leader, started, ended, stopping, abandoned, .. } = attended;
     match ended {
         _ if stopping || abandoned => Some(Err(end::interrupted())),
         Some(report) => Some(told(report, job)),
@@ -123,7 +123,7 @@ fn told(report: Report, job: &Job) -> Result<(), Failure> {
         Report::Failed(errno) => Err(end::unstartable(&job.program, &job.dir, errno)),
         Report::Unforked(errno) => Err(end::unforked(&io::Error::from_raw_os_error(errno))),
         // No last words: the loop that hears them keeps them to itself.
-        Report::Guarding(_) | Report::Started(_) | Report::Left => Err(end::unguarded(true)),
+        Report::Guarding(_) | Report::Started(_) | Report::Left | Report::Ready => Err(end::unguarded(true)),
     }
 }
 

@@ -1,15 +1,18 @@
 //! Starting a guard, and what flowrun has of it: one end of its socket, and what comes out of its pipes.
 //!
-//! On Linux a guard is forked from a server (see [`servers`]); elsewhere flowrun starts itself for each. Either way the guard has the
-//! other end of the socket as its stdin, and the pipes as its stdout and stderr. Knows nothing of what is said on them.
+//! On Linux a guard is forked from a server (see [`servers`]) and sees one command after the other through; elsewhere flowrun starts itself for
+//! each. Either way the guard has the other end of the socket as its stdin, and gets the pipes over it with its job. Knows nothing of what is
+//! said on them.
 
-use std::io::{self, PipeReader, PipeWriter};
-use std::os::fd::OwnedFd;
+use std::io::{self, PipeReader};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command as Process};
+use std::process::{Child, Command as Process, Stdio};
 
-use super::GUARD;
+use rustix::process::Pid;
+
+use super::{GUARD, hand};
 
 #[cfg(target_os = "linux")]
 use servers as origin;
@@ -21,52 +24,67 @@ mod servers;
 #[cfg(not(target_os = "linux"))]
 mod single;
 
-pub(super) use origin::Origin;
+use origin::Origin;
 #[cfg(all(test, target_os = "linux"))]
 pub(super) use servers::dismiss;
 #[cfg(target_os = "linux")]
 pub(super) use servers::dismiss_all;
 
-/// A guard that was asked for; whether it came to be, it tells itself.
+/// A guard that was given a job; whether it ever came to be, it tells itself.
 pub(super) struct Guard {
     pub(super) socket: UnixStream,
     pub(super) stdout: PipeReader,
     pub(super) stderr: PipeReader,
-    pub(super) origin: Origin,
-}
-
-/// What the guard gets. No other process may keep any of it, or its end would not be heard: all are closed by `exec`, and by whoever
-/// hands them on.
-struct Ends {
-    socket: OwnedFd,
-    stdout: PipeWriter,
-    stderr: PipeWriter,
+    /// Its process, where it has told that before.
+    pub(super) leader: Option<Pid>,
+    origin: Origin,
 }
 
 impl Guard {
-    /// Asks for a guard; `program` becomes it, and this program where there is none.
-    pub(super) fn start(program: Option<&Path>) -> io::Result<Self> {
-        let (socket, theirs) = UnixStream::pair()?;
+    /// Gives a job to a guard that waits for one, or else to a new one. `program` becomes it, and this program where there is none.
+    pub(super) fn start(program: Option<&Path>, job: &[u8]) -> io::Result<Self> {
         let (stdout, out) = io::pipe()?;
         let (stderr, err) = io::pipe()?;
-        let origin = Origin::start(program, Ends { socket: theirs.into(), stdout: out, stderr: err })?;
-        Ok(Self { socket, stdout, stderr, origin })
+        // No other process may keep these, or their end would not be heard: they are closed here when the guard has them.
+        let ends = [out.as_fd(), err.as_fd()];
+        let origin = Origin::of(program)?;
+        while let Some((socket, leader)) = origin.rested() {
+            // One that died while it waited has no job.
+            if hand::give(&socket, job, &ends).is_ok() {
+                return Ok(Self { socket, stdout, stderr, leader: Some(leader), origin });
+            }
+        }
+        let (socket, theirs) = UnixStream::pair()?;
+        let origin = origin.start(theirs.into())?;
+        // Where this fails there is no guard, which is found out by whoever waits for it.
+        let _ = hand::give(&socket, job, &ends);
+        Ok(Self { socket, stdout, stderr, leader: None, origin })
     }
 
-    /// Nobody waits for it any more. What was its is closed first: a guard that was not heard to its end ends by that.
-    pub(super) fn over(self) {
-        let Self { socket, stdout, stderr, origin } = self;
-        drop((socket, stdout, stderr));
-        origin.ended();
+    /// It saw its job through, and waits for another where its number is given. One that was not heard to its end ends by its socket.
+    pub(super) fn over(self, ready: Option<Pid>) {
+        let Self { socket, stdout, stderr, origin, .. } = self;
+        drop((stdout, stderr));
+        match ready {
+            Some(leader) => origin.rest(socket, leader),
+            None => {
+                drop(socket);
+                origin.ended();
+            }
+        }
+    }
+
+    /// It never came to be.
+    pub(super) fn failed(self) {
+        self.origin.failed();
     }
 }
 
-/// Starts a program as a guard or a server of guards, with this as its stdin; `set` says the rest.
-fn spawn(program: Option<&Path>, stdin: OwnedFd, set: impl FnOnce(&mut Process)) -> io::Result<Child> {
+/// Starts a program as a guard or a server of guards, with this as its stdin.
+fn spawn(program: Option<&Path>, stdin: OwnedFd) -> io::Result<Child> {
     use std::os::unix::process::CommandExt;
     let mut process = Process::new(file(program)?);
-    process.arg0("step-guard").arg(GUARD).env_clear().stdin(stdin);
-    set(&mut process);
+    process.arg0("step-guard").arg(GUARD).env_clear().stdin(stdin).stdout(Stdio::null()).stderr(Stdio::null());
     process.spawn()
 }
 

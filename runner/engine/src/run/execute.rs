@@ -181,7 +181,7 @@ fn within_folder(
         Work::Gather { .. } => gathered(session, &attempt, &room),
         _ => in_room(session, &attempt, &room, say, ends),
     };
-    let _ = session.store.discard(room.root());
+    room.leave(session, &attempt.job);
     made.map(|made| Some(kept(session, &attempt, made, began)))
 }
 

@@ -27,7 +27,7 @@ use indexmap::IndexMap;
 
 use super::look::{Origin, store_failure};
 use super::session::Session;
-use crate::store::{How, StoreError, Take};
+use crate::store::{How, Laid, StoreError, Take};
 
 /// Where an attempt happens.
 #[derive(Clone, Debug)]
@@ -95,7 +95,7 @@ impl Room {
             return Ok(());
         }
         let own = if plugin { Vec::new() } else { vec![self.home(), self.tmp(), self.given()] };
-        for folder in [self.inputs(), self.work().join("out")].iter().chain(&own) {
+        for folder in [self.inputs(), self.work(), self.work().join("out")].iter().chain(&own) {
             make(folder)?;
         }
         let link = self.work().join("in");
@@ -124,6 +124,25 @@ impl Room {
             }
         }
         Ok(())
+    }
+
+    /// Throws it away. What cannot be removed now will be when the run is over.
+    pub(crate) fn leave(&self, session: &Session, job: &Job) {
+        let paths: Vec<(String, &str)> =
+            job.inputs.iter().map(|(name, input)| (input_path(name, input), name.as_str())).collect();
+        let inputs = paths.iter().map(|(path, name)| {
+            let file = path.rsplit('/').next().filter(|_| path.matches('/').count() > 1);
+            Laid::Folder(name, file.map(Laid::File).into_iter().collect())
+        });
+        let empty = |name| Laid::Folder(name, Vec::new());
+        let laid = [
+            Laid::Folder("in", inputs.collect()),
+            Laid::Folder("work", vec![Laid::File("in"), empty("out")]),
+            empty("home"),
+            empty("tmp"),
+            Laid::Folder("values", vec![Laid::File("values.json")]),
+        ];
+        let _ = session.store.discard_laid(&self.root, &laid);
     }
 
     /// Takes what was made into the store.
