@@ -17,6 +17,7 @@ use flowrun_core::outcome::{Failure, FailureKind};
 use flowrun_core::plan::{self, Instance, Planned};
 use flowrun_core::plugin::Capability;
 use flowrun_core::stored::entry::Unread;
+use flowrun_core::stored::memo::Stat;
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
 
@@ -104,6 +105,8 @@ pub(crate) enum Looked {
 pub(crate) struct Hit {
     pub(crate) entry: StoredResult,
     pub(crate) manifest: Manifest,
+    /// The state of the file that the entry was read from, where it was read from one.
+    pub(crate) state: Option<Stat>,
     /// How it differs from what it was in the run that is taken up, where it does.
     pub(crate) since: Option<Vec<Reason>>,
 }
@@ -345,20 +348,20 @@ impl Session {
             reasons.push(Reason::Forced);
         } else {
             match resumed.filter(|kept| kept.key == key).map(|kept| self.keep(kept)) {
-                Some(Ok(entry)) => return Looked::Hit(Box::new(Hit { entry, manifest, since })),
+                Some(Ok(entry)) => return Looked::Hit(Box::new(Hit { entry, manifest, state: None, since })),
                 Some(Err(problem)) => reasons.push(Reason::Damaged { problem }),
                 None if !cached => reasons.push(Reason::Uncached),
                 None => {}
             }
         }
         if cached && !question.forced {
-            match self.store.load_entry(&key) {
-                Ok(Lookup::Hit(entry)) => return Looked::Hit(Box::new(Hit { entry, manifest, since })),
-                Ok(Lookup::Damaged(problem)) => reasons.push(Reason::Damaged { problem }),
-                Ok(Lookup::Absent) if reasons.is_empty() => {
+            match self.store.find_entry(&key) {
+                Ok((Lookup::Hit(entry), state)) => return Looked::Hit(Box::new(Hit { entry, manifest, state, since })),
+                Ok((Lookup::Damaged(problem), _)) => reasons.push(Reason::Damaged { problem }),
+                Ok((Lookup::Absent, _)) if reasons.is_empty() => {
                     reasons = self.why(&question.label, &manifest, &origins);
                 }
-                Ok(Lookup::Absent) => {}
+                Ok((Lookup::Absent, _)) => {}
                 Err(error) => reasons.push(Reason::Damaged { problem: error.to_string() }),
             }
         }

@@ -145,6 +145,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether something has the name that was to be made.
+    pub(crate) fn is_there_already(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists)
+    }
+
     /// What to do about it, where that is known.
     pub fn hint(&self) -> Option<&'static str> {
         use std::io::ErrorKind;
@@ -316,7 +321,8 @@ impl Store {
 /// Where the store of a project is.
 fn root_of(project: &Path) -> PathBuf {
     let outer = match std::env::var_os("FLOWRUN_HOME") {
-        Some(home) if !home.is_empty() => PathBuf::from(home),
+        // Steps run elsewhere, and are told paths below it.
+        Some(home) if !home.is_empty() => std::path::absolute(&home).unwrap_or_else(|_| PathBuf::from(home)),
         _ => project.join(".flowrun"),
     };
     outer.join("v1")

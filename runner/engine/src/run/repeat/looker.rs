@@ -39,6 +39,11 @@ impl<'a> Looker<'a> {
     }
 
     pub(super) fn compare(&mut self, look: &Look<'_>) -> Compared {
+        if let Seen::Real(state) = look.seen {
+            let real = std::fs::canonicalize(self.root.join(look.path));
+            let same = real.is_ok_and(|real| State::of_bytes(real.as_os_str().as_encoded_bytes()) == state);
+            return if same { Compared::Same } else { Compared::Other };
+        }
         let flags = match look.seen {
             Seen::Leads(_) => AtFlags::empty(),
             _ => AtFlags::SYMLINK_NOFOLLOW,
@@ -53,7 +58,7 @@ impl<'a> Looker<'a> {
             Err(_) => return Compared::Other,
         };
         let same = match &look.seen {
-            Seen::Absent => false,
+            Seen::Absent | Seen::Real(_) => false,
             Seen::There => true,
             Seen::Itself(state) | Seen::Leads(state) | Seen::File(state, _) => State::of(&stat_of(&found)) == *state,
             Seen::Kept(mode, size) => is_kept(&found, *mode, *size),
