@@ -69,19 +69,35 @@ fn told(what: &str, costs: &Costs, base: &str, cpu: Option<f64>, wall: Option<f6
 /// Nothing to do, 1 -> 500 -> 1.
 pub(crate) fn no_op(setting: &Setting) -> Vec<Line> {
     let wide = setting.sizes.wide;
-    let folder = up_to_date(setting, &setting.tools, &Dag::wide(wide), "no-op");
-    let costs = turns(&setting.tools, setting.rounds * 3, |tool, _| folder.join(tool.name));
-    assert_nothing_ran(&folder.join("flowrun"));
-    told(&format!("no-op, 1 -> {wide} -> 1"), &costs, "ninja", Some(1.5), None)
+    nothing_to_do(setting, &Dag::wide(wide), "no-op", &format!("no-op, 1 -> {wide} -> 1"), setting.rounds * 3)
 }
 
 /// Nothing to do, 5,000 steps that know nothing of each other.
 pub(crate) fn flat(setting: &Setting) -> Vec<Line> {
     let flat = setting.sizes.flat;
-    let folder = up_to_date(setting, &setting.tools, &Dag::flat(flat), "flat");
-    let costs = turns(&setting.tools, setting.rounds, |tool, _| folder.join(tool.name));
-    assert_nothing_ran(&folder.join("flowrun"));
-    told(&format!("no-op, {flat} independent steps"), &costs, "ninja", Some(1.5), None)
+    nothing_to_do(setting, &Dag::flat(flat), "flat", &format!("no-op, {flat} independent steps"), setting.rounds)
+}
+
+/// flowrun where it must look at every step by itself, as after any change: what it could say again is taken away.
+const LOOKING: &str = "looking";
+
+fn nothing_to_do(setting: &Setting, dag: &Dag, name: &str, what: &str, rounds: usize) -> Vec<Line> {
+    let mut tools = setting.tools.clone();
+    tools.push(tools[0].named(LOOKING));
+    let folder = up_to_date(setting, &tools, dag, name);
+    let mut costs = turns(&tools, rounds, |tool, _| {
+        let folder = folder.join(tool.name);
+        if tool.name == LOOKING {
+            std::fs::remove_dir_all(folder.join(".flowrun/v1/repeats")).expect("what was left");
+        }
+        folder
+    });
+    [tools[0].name, LOOKING].iter().for_each(|name| assert_nothing_ran(&folder.join(name)));
+    let (_, looking) = costs.pop().expect("the last tool's");
+    let mut lines = told(what, &costs, "ninja", Some(1.5), None);
+    costs[0].1 = looking;
+    lines.extend(told(&format!("{what}, every step looked at"), &costs, "ninja", None, None));
+    lines
 }
 
 /// Every input has a new time and the content that it had. Measured by flowrun's own no-op: others run all again.

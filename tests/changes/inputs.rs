@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::support::compare::{Thing, tree};
 use crate::support::files::{replaced_unseen, unseen};
-use crate::support::{Bed, said};
+use crate::support::{Bed, REST, said};
 
 /// Two readers of files and folders, one that follows what a folder's reader found, and two that read nothing.
 const PIPELINE: &str = r#"
@@ -223,7 +223,8 @@ fn lay_out() -> Bed {
     bed
 }
 
-fn check(row: &Row, bed: &Bed) {
+/// Runs what is asked for, so that the files are remembered.
+fn begin(row: &Row, bed: &Bed) {
     bed.ran(&[]);
     let remembered = bed.read(".flowrun/v1/memo").lines().count();
     assert!(
@@ -231,16 +232,18 @@ fn check(row: &Row, bed: &Bed) {
         "{}: the files are not remembered, so that what is tested is not what is claimed",
         row.claim
     );
-    for (number, phase) in row.phases.iter().enumerate() {
-        let claim = format!("{}, change {}", row.claim, number + 1);
-        (phase.edit)(bed);
-        bed.forget();
-        let mut command = bed.command(&[&["run", "p.yaml"], phase.args].concat());
-        said(command.env("STRAY", phase.stray).output().expect("flowrun starts")).ok();
-        assert_eq!(bed.marks(), phase.runs, "{claim}");
-        let (is, should) = (bed.left(), bed.truth(phase.args));
-        assert!(is == should, "{claim}: not what an empty store gives:\n{}", is.against(&should).join("\n"));
-    }
+}
+
+fn check(row: &Row, bed: &Bed, number: usize) {
+    let phase = &row.phases[number];
+    let claim = format!("{}, change {}", row.claim, number + 1);
+    (phase.edit)(bed);
+    bed.forget();
+    let mut command = bed.command(&[&["run", "p.yaml"], phase.args].concat());
+    said(command.env("STRAY", phase.stray).output().expect("flowrun starts")).ok();
+    assert_eq!(bed.marks(), phase.runs, "{claim}");
+    let (is, should) = (bed.left(), bed.truth(phase.args));
+    assert!(is == should, "{claim}: not what an empty store gives:\n{}", is.against(&should).join("\n"));
 }
 
 /// Each row starts from a run that remembers its files; files are remembered once the clock can tell their next change.
@@ -248,8 +251,33 @@ fn check(row: &Row, bed: &Bed) {
 fn what_changed_runs_and_nothing_else() {
     let rows = rows();
     let beds: Vec<Bed> = rows.iter().map(|_| lay_out()).collect();
-    std::thread::sleep(Duration::from_millis(2100));
-    rows.iter().zip(&beds).for_each(|(row, bed)| check(row, bed));
+    std::thread::sleep(REST);
+    for (row, bed) in rows.iter().zip(&beds) {
+        begin(row, bed);
+        (0..row.phases.len()).for_each(|number| check(row, bed, number));
+    }
+}
+
+/// The same where each change comes after a run that had nothing to do and left what the next one may say again.
+#[test]
+fn what_changed_runs_also_after_a_run_that_could_be_repeated() {
+    let rows = rows();
+    let beds: Vec<Bed> = rows.iter().map(|_| lay_out()).collect();
+    std::thread::sleep(REST);
+    rows.iter().zip(&beds).for_each(|(row, bed)| begin(row, bed));
+    let most = rows.iter().map(|row| row.phases.len()).max().unwrap_or_default();
+    for number in 0..most {
+        let going = || rows.iter().zip(&beds).filter(|(row, _)| number < row.phases.len());
+        // What was touched last was set five seconds ahead.
+        std::thread::sleep(if number == 0 { REST } else { REST * 4 });
+        for (row, bed) in going() {
+            let args = number.checked_sub(1).map_or(&[][..], |before| row.phases[before].args);
+            assert_eq!(bed.ran(args), NOTHING, "{}", row.claim);
+            assert_eq!(bed.ran(args), NOTHING, "{}", row.claim);
+            assert!(bed.is_repeat(), "{}, before change {}: it was no repeat", row.claim, number + 1);
+        }
+        going().for_each(|(row, bed)| check(row, bed, number));
+    }
 }
 
 const ROUNDS: usize = 50;

@@ -9,6 +9,7 @@ mod abuse;
 mod gc;
 mod inputs;
 mod outputs;
+mod repeats;
 mod stored;
 #[path = "../support/mod.rs"]
 mod support;

@@ -19,7 +19,7 @@ use edits::Edit;
 use flowrun_core::digest::Digest;
 use pipeline::{Key, Pipeline, Work, file_name};
 use support::random::{Random, number};
-use support::{Bed, said};
+use support::{Bed, REST, said};
 
 const EDITS: usize = 6;
 
@@ -192,4 +192,29 @@ fn exactly_what_the_model_predicts_runs_and_comes_of_it() {
         marks += case.seen.len();
     }
     eprintln!("{cases} cases from seed {seed}: {runs} runs of {marks} keys in {:?}", begun.elapsed());
+}
+
+const RESTS: usize = 3;
+
+/// The same where each edit comes after a run that only said again what the one before had found. All cases rest at once, until the clock can
+/// tell the next change of what was touched last.
+#[test]
+fn what_could_be_said_again_is_not_after_an_edit() {
+    let (seed, cases) = (number("FLOWRUN_MODEL_SEED", 1), number("FLOWRUN_MODEL_CASES", 25));
+    let mut cases: Vec<Case> = (seed..seed + cases).map(Case::new).collect();
+    cases.iter_mut().for_each(Case::check);
+    let mut repeats = 0;
+    for _ in 0..RESTS {
+        std::thread::sleep(REST * 3);
+        for case in &mut cases {
+            case.bed.forget();
+            (0..3).for_each(|_| drop(case.bed.flowrun(&["run", "p.yaml"]).ok()));
+            assert!(case.bed.marks().is_empty(), "{}", case.told("nothing was changed, and it ran"));
+            repeats += usize::from(case.bed.is_repeat());
+            case.edit();
+            case.check();
+        }
+    }
+    cases.iter().for_each(Case::check_against_an_empty_store);
+    assert!(repeats * 3 > cases.len() * RESTS * 2, "{repeats} repeats only, for {} cases", cases.len());
 }

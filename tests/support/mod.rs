@@ -32,6 +32,9 @@ pub struct Bed {
     outside: tempfile::TempDir,
 }
 
+/// A file that was changed less than two seconds ago is read again whatever its times say.
+pub const REST: std::time::Duration = std::time::Duration::from_millis(2100);
+
 /// What a command said.
 pub struct Said {
     pub code: i32,
@@ -169,6 +172,15 @@ impl Bed {
         all.extend(args);
         self.flowrun(&all).ok();
         self.marks()
+    }
+
+    /// Whether the last run said again what an earlier one had found.
+    pub fn is_repeat(&self) -> bool {
+        let mut runs: Vec<PathBuf> =
+            std::fs::read_dir(self.path(".flowrun/v1/runs")).expect("runs").flatten().map(|run| run.path()).collect();
+        runs.sort();
+        let last = runs.last().expect("a run");
+        std::fs::read_to_string(last.join("meta.json")).expect("meta").contains("\"repeats\"")
     }
 
     /// Takes the marks away.

@@ -67,6 +67,7 @@ impl Live {
         self.story.take(event);
         match &event.event {
             Event::Cached { .. } if self.story.steps.len() > MOST_LISTED => self.cached += 1,
+            Event::Repeated { steps, .. } => self.cached += steps,
             Event::RunFinished { .. } if self.cached > 0 => {
                 let text = format!("{} steps cached", grouped(self.cached));
                 self.kept.push(Line::new().with(Tone::Good, "  ✓ ").dim(text));

@@ -43,6 +43,9 @@ impl Plain {
             self.cached += 1;
             return;
         }
+        if let Event::Repeated { steps, .. } = &event.event {
+            self.cached += steps;
+        }
         if let (Event::RunFinished { .. }, 1..) = (&event.event, self.cached) {
             output::say_lines(&[words("hit", Tone::Good, &format!("{} steps", grouped(self.cached)))]);
         }
@@ -129,7 +132,7 @@ fn told(event: &Event, story: &Story) -> Option<Line> {
         Event::Skipped { why: Skip::Stopped | Skip::LeftOut, .. } => return None,
         Event::Skipped { step, why } => about(story, "skip", Tone::Dim, step).dim(reason::skip(why)),
         Event::Progress { .. } | Event::Line { .. } | Event::Metric { .. } => return None,
-        Event::Published { .. } | Event::RunFinished { .. } => return None,
+        Event::Repeated { .. } | Event::Published { .. } | Event::RunFinished { .. } => return None,
     })
 }
 

@@ -7,7 +7,8 @@ use flowrun_core::lang::params::{self, Set};
 use flowrun_core::lang::written::ParamType;
 use flowrun_core::lang::yaml;
 use flowrun_engine::bundle::is_bundle;
-use flowrun_engine::project::{OpenError, Project};
+use flowrun_engine::project::{Location, OpenError, Project};
+use flowrun_engine::run::Asked;
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
 
@@ -59,6 +60,11 @@ impl PipelineArgs {
     /// The same, where nothing is used that the lock does not hold.
     pub(crate) fn open_locked(&self) -> Result<Project, Error> {
         Ok(Project::open_locked(self.file.as_deref(), self.profile.as_deref())?)
+    }
+
+    /// Either, for a run: what is looked at is taken down.
+    pub(crate) fn open_watched(&self, at: &Location, locked: bool, asked: Option<&Asked>) -> Result<Project, Error> {
+        Ok(Project::open_watched(at, self.profile.as_deref(), locked, asked)?)
     }
 
     /// Whether it is a pipeline packed with all it needs.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 use flowrun_core::lang::is_fan_out;
-use flowrun_engine::run::{self, Options, Stop};
+use flowrun_engine::project::Location;
+use flowrun_engine::run::{self, Asked, Options, Stop, Words};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::pipeline::{PipelineArgs, StepArgs};
@@ -50,7 +51,16 @@ impl Run {
         if self.dry_run {
             return super::plan::Plan::new(self.pipeline, self.steps, self.json, locked).exec();
         }
-        let project = if locked { self.pipeline.open_locked()? } else { self.pipeline.open()? };
+        let at = Location::find(self.pipeline.file.as_deref())?;
+        let stopping = Stopping::default();
+        let asked = self.asked(&at, locked);
+        if let Some(again) = asked.as_ref().and_then(Asked::again) {
+            let mut reporter = Reporter::new(false, stopping.clone(), again.fans_out());
+            if again.tell(&mut reporter).is_some() {
+                return Ok(reporter.close(&[]));
+            }
+        }
+        let project = self.pipeline.open_watched(&at, locked, asked.as_ref())?;
         let params = match self.resume {
             Some(_) => serde_json::Map::new(),
             None => self.pipeline.params(&project)?,
@@ -66,13 +76,13 @@ impl Run {
             resume: self.resume,
             dry_run: false,
             locked,
+            asked,
         };
         let mut again = vec!["flowrun".to_owned(), "run".to_owned()];
         again.extend(self.pipeline.words(&project));
         again.extend(only.iter().flat_map(|step| ["--only".to_owned(), step.clone()]));
         again.extend(self.locked.then(|| "--locked".to_owned()));
         again.push("--resume".to_owned());
-        let stopping = Stopping::default();
         let fans_out = project.program.pipeline.steps.values().any(|step| is_fan_out(step));
         let mut reporter = Reporter::new(self.json, stopping.clone(), fans_out);
         let runtime = super::runtime()?;
@@ -92,6 +102,14 @@ impl Run {
         // The process is about to end: to give thousands of steps back piece by piece would only take time.
         std::mem::forget(project);
         Ok(reporter.close(&again))
+    }
+
+    /// How the run is asked for, where it may only say again what an earlier one said. Who reads each event is told each.
+    fn asked(&self, at: &Location, locked: bool) -> Option<Asked> {
+        let always = self.json || self.resume.is_some() || !self.steps.force.is_empty() || !self.steps.from.is_empty();
+        let PipelineArgs { profile, set, params_file, .. } = self.pipeline.clone();
+        let words = Words { profile, set, params_file, only: self.steps.only.clone(), locked };
+        if always { None } else { Asked::new(at, &words) }
     }
 
     /// Whether drift is refused: a bundle holds all there is to use, and services for continuous integration set `CI`.

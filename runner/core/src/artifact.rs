@@ -34,11 +34,11 @@ impl Mode {
     const TEXTS: [(Mode, &'static str); 4] =
         [(Mode::File, "file"), (Mode::Executable, "exec"), (Mode::Symlink, "link"), (Mode::Folder, "tree")];
 
-    fn text(self) -> &'static str {
+    pub(crate) fn text(self) -> &'static str {
         Self::TEXTS.iter().find(|(mode, _)| *mode == self).map_or("file", |(_, text)| text)
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         Self::TEXTS.iter().find(|(_, known)| *known == text).map(|(mode, _)| *mode)
     }
 }

@@ -168,6 +168,13 @@ pub enum Event {
         /// What it gave.
         values: Map<String, Json>,
     },
+    /// Nothing has changed since a run that found so many steps in the cache: they were not looked at one by one, and have what they had there.
+    Repeated {
+        /// That run.
+        run: String,
+        /// How many: those without values, where they are too many to be told. The others stand before this.
+        steps: usize,
+    },
     /// A step must run, and why.
     Missed {
         /// The step.
@@ -300,6 +307,11 @@ impl Event {
     /// Whether it belongs in the run's record; lines and progress are for the moment.
     pub fn is_kept(&self) -> bool {
         !matches!(self, Self::Line { .. } | Self::Progress { .. })
+    }
+
+    /// Whether it is one of those that are counted where they are many: a result that was there and gave no values.
+    pub fn is_quiet(&self) -> bool {
+        matches!(self, Self::Cached { values, .. } if values.is_empty())
     }
 
     /// The step it is about.

@@ -8,6 +8,7 @@ pub mod export;
 pub mod fetch;
 pub mod lockfile;
 pub mod locking;
+mod looks;
 pub mod manifest;
 pub mod onnx;
 pub mod process;

@@ -19,7 +19,9 @@ use flowrun_core::stored::lock::PluginPin;
 use crate::fetch::{Cache, Lock};
 use crate::lockfile::{LockError, Lockfile};
 use crate::locking::Upgrade;
+use crate::looks::Looks;
 use crate::registry::{self, Ready, SCHEME};
+use crate::run::Asked;
 use crate::{builtin, bundle, manifest, wasm};
 
 /// A pipeline that keeps every rule, and where it is.
@@ -45,6 +47,8 @@ pub struct Project {
     pub held: Option<Arc<Lock>>,
     /// Files beside it that were read as a part of it: requirements of Python's own tools.
     pub read: Vec<String>,
+    /// What was looked at to read and check it.
+    pub(crate) looks: Looks,
 }
 
 /// Why a pipeline cannot be opened.
@@ -107,6 +111,45 @@ pub enum OpenError {
     },
 }
 
+/// Where a pipeline is, before it is read.
+#[derive(Clone, Debug)]
+pub enum Location {
+    /// A bundle, as it was named.
+    Bundle(PathBuf),
+    /// A file.
+    File {
+        /// As it was named.
+        given: PathBuf,
+        /// Absolute, without links.
+        file: PathBuf,
+        /// The project's folder.
+        root: PathBuf,
+    },
+}
+
+impl Location {
+    /// Of the file that was named; without one, of the only pipeline here or in `pipelines/`.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    pub fn find(file: Option<&Path>) -> Result<Self, OpenError> {
+        let given = match file {
+            Some(file) => file.to_owned(),
+            None => only_pipeline()?,
+        };
+        if bundle::is_bundle(&given) {
+            return Ok(Self::Bundle(given));
+        }
+        let file = std::fs::canonicalize(&given).map_err(|source| OpenError::Io { path: given.clone(), source })?;
+        Ok(Self::File { given, root: Project::root_of(&file), file })
+    }
+
+    fn shown(&self) -> String {
+        let (Self::Bundle(given) | Self::File { given, .. }) = self;
+        given.display().to_string()
+    }
+}
+
 /// What to do where a lock does not hold what a pipeline asks for.
 pub const REMEDY: &str = "run `flowrun lock`, look at what changes, and commit the lock";
 
@@ -142,19 +185,32 @@ impl Project {
         Self::open_with(file, profile, &PluginPins(Upgrade::None, true))
     }
 
+    /// Either, for a run: what is looked at is taken down.
+    ///
+    /// # Errors
+    /// As [`Self::open`] and [`Self::open_locked`].
+    pub fn open_watched(
+        at: &Location,
+        profile: Option<&str>,
+        locked: bool,
+        asked: Option<&Asked>,
+    ) -> Result<Self, OpenError> {
+        let looks = asked.map(Asked::looks).cloned().unwrap_or_default();
+        Self::open_at(at, profile, &PluginPins(Upgrade::None, locked), &looks)
+    }
+
     /// The same, with some pins of its lock not believed.
     pub(crate) fn open_with(file: Option<&Path>, profile: Option<&str>, pins: &PluginPins) -> Result<Self, OpenError> {
-        let given = match file {
-            Some(file) => file.to_owned(),
-            None => only_pipeline()?,
+        Self::open_at(&Location::find(file)?, profile, pins, &Looks::default())
+    }
+
+    fn open_at(at: &Location, profile: Option<&str>, pins: &PluginPins, looks: &Looks) -> Result<Self, OpenError> {
+        let (file, root) = match at {
+            Location::Bundle(given) => return Self::of_bundle(given, profile, pins),
+            Location::File { file, root, .. } => (file.clone(), root.clone()),
         };
-        if bundle::is_bundle(&given) {
-            return Self::of_bundle(&given, profile, pins);
-        }
-        let file = std::fs::canonicalize(&given).map_err(|source| OpenError::Io { path: given.clone(), source })?;
-        let root = Self::root_of(&file);
-        let place = Place { file, tree: root.clone(), root, shown: given.display().to_string(), held: None };
-        Self::read(place, profile, pins)
+        let place = Place { file, tree: root.clone(), root, shown: at.shown(), held: None };
+        Self::read(place, profile, pins, looks)
     }
 
     /// The pipeline of a bundle, whose results go where it is run.
@@ -170,26 +226,35 @@ impl Project {
         let file = opened.root.join(&opened.bundle.pipeline);
         let held = Some(Arc::new(opened.held));
         let place = Place { file, tree: opened.root, root: Self::root_of(&here), shown, held };
-        Self::read(place, profile.or(opened.bundle.profile.as_deref()), pins)
+        Self::read(place, profile.or(opened.bundle.profile.as_deref()), pins, &Looks::default())
     }
 
-    fn read(place: Place, profile: Option<&str>, pins: &PluginPins) -> Result<Self, OpenError> {
+    fn read(place: Place, profile: Option<&str>, pins: &PluginPins, looks: &Looks) -> Result<Self, OpenError> {
         let Place { file, tree, root, shown, held } = place;
         let io = |source| OpenError::Io { path: shown.clone().into(), source };
         if std::fs::metadata(&file).map_err(io)?.len() > LARGEST_FILE {
             return Err(io(std::io::Error::other("it is larger than a pipeline file may be (8 MiB)")));
         }
+        looks.glance(&file);
         let text = std::fs::read_to_string(&file).map_err(io)?;
         let folder = file.parent().unwrap_or(&tree).to_owned();
         let registry = of_registries(&file, &shown, &text, profile, pins)?;
-        let around = Around { root: tree.clone(), folder, registry, read: Mutex::default(), folders: Mutex::default() };
+        let around = Around {
+            root: tree.clone(),
+            folder,
+            registry,
+            read: Mutex::default(),
+            folders: Mutex::default(),
+            looks: looks.clone(),
+        };
         match lang::load(&text, profile, &around) {
             Ok(program) => {
                 let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
                 let name = program.pipeline.name.clone().unwrap_or(stem);
                 let plugins = around.registry.into_iter().map(|(uses, ready)| (uses, ready.pin)).collect();
                 let read = around.read.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().collect();
-                Ok(Self { root, tree, file, shown, text, name, program: Arc::new(program), plugins, held, read })
+                let (program, looks) = (Arc::new(program), looks.clone());
+                Ok(Self { root, tree, file, shown, text, name, program, plugins, held, read, looks })
             }
             Err(findings) => Err(OpenError::Findings { shown, text, findings }),
         }
@@ -305,6 +370,7 @@ struct Around {
     read: Mutex<BTreeSet<String>>,
     /// Folders of sources, and what they are without links.
     folders: Mutex<BTreeMap<PathBuf, PathBuf>>,
+    looks: Looks,
 }
 
 impl Around {
@@ -334,8 +400,12 @@ impl World for Around {
         if path.is_absolute() || !stays_inside(&self.root, &self.folder, path) {
             return None;
         }
-        match self.real(&self.folder.join(path)) {
-            Ok(real) if real.starts_with(&self.root) => Some(true),
+        let path = self.folder.join(path);
+        match self.real(&path) {
+            Ok(real) if real.starts_with(&self.root) => {
+                self.looks.there(&path);
+                Some(true)
+            }
             Ok(_) => None,
             Err(_) => Some(false),
         }
@@ -344,6 +414,7 @@ impl World for Around {
     fn read(&self, path: &str) -> Result<String, String> {
         self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
         let path = self.folder.join(path);
+        self.looks.glance(&path);
         match std::fs::metadata(&path) {
             Ok(found) if !found.is_file() => Err("it is no file".to_owned()),
             Ok(found) if found.len() > LARGEST_FILE => {
@@ -369,6 +440,8 @@ impl World for Around {
             return self.registry.get(uses).map_or_else(unready, |ready| ready.described.clone());
         }
         let path = self.folder.join(uses);
+        self.looks.glance(&path);
+        self.looks.glance(&manifest::beside(&path));
         let bytes = wasm::component_bytes(&path).map_err(|error| error.to_string())?;
         manifest::describe(&bytes, Some(&path))
     }
@@ -410,6 +483,7 @@ mod tests {
             registry: BTreeMap::new(),
             read: Mutex::default(),
             folders: Mutex::default(),
+            looks: Looks::default(),
         };
         assert_eq!(around.exists("sub"), Some(true));
         assert_eq!(around.exists("../data"), Some(true));

@@ -21,6 +21,7 @@ use flowrun_core::artifact::Artifact;
 use flowrun_core::outcome::Failure;
 use flowrun_core::script;
 
+use crate::looks::Looks;
 use crate::process::which;
 use crate::store::LEFT_OUT;
 
@@ -41,6 +42,7 @@ pub(crate) type Tools = BTreeMap<String, Tool>;
 /// Where programs are looked for, and those that were found.
 pub(crate) struct Toolbox {
     folders: Vec<PathBuf>,
+    looks: Looks,
     known: Mutex<HashMap<String, Option<Tool>>>,
 }
 
@@ -61,13 +63,16 @@ const DEEPEST: usize = 4;
 
 impl Toolbox {
     /// The programs that whoever started flowrun would find.
-    pub(crate) fn of_user() -> Self {
-        Self::new(&std::env::var_os("PATH").unwrap_or_else(|| STANDARD.into()))
+    pub(crate) fn of_user(looks: Looks) -> Self {
+        Self::new(&std::env::var_os("PATH").unwrap_or_else(|| STANDARD.into()), looks)
     }
 
-    fn new(path: &OsStr) -> Self {
+    fn new(path: &OsStr, looks: Looks) -> Self {
         let is_kept = |folder: &PathBuf| folder.is_absolute() && !folder.ends_with("shims");
-        Self { folders: std::env::split_paths(path).filter(is_kept).collect(), known: Mutex::default() }
+        let folders: Vec<PathBuf> = std::env::split_paths(path).filter(is_kept).collect();
+        // A name that is in none of them may be in one next time.
+        folders.iter().for_each(|folder| looks.glance(folder));
+        Self { folders, looks, known: Mutex::default() }
     }
 
     /// The folders of the `PATH`, for a step that has no sandbox.
@@ -110,7 +115,9 @@ impl Toolbox {
             return Ok(known.clone());
         }
         let tool = |file: PathBuf| Ok(Tool { artifact: hash(&file)?, starter: first_line(&file), file });
-        let found = self.program(name).map(tool).transpose()?;
+        let program = self.program(name);
+        self.look_for(name, program.as_deref());
+        let found = program.map(tool).transpose()?;
         self.lock().insert(name.to_owned(), found.clone());
         Ok(found)
     }
@@ -118,6 +125,22 @@ impl Toolbox {
     fn program(&self, name: &str) -> Option<PathBuf> {
         let path = std::env::join_paths(&self.folders).unwrap_or_default();
         which(name.as_ref(), &path, Path::new("/"))
+    }
+
+    /// Takes down what was passed over on the way to a program: what has its name and is none may become one, and its folder would not tell.
+    fn look_for(&self, name: &str, program: Option<&Path>) {
+        if !self.looks.are_wanted() {
+            return;
+        }
+        if name.contains('/') {
+            return self.looks.glance(&Path::new("/").join(name));
+        }
+        let places = self.folders.iter().map(|folder| folder.join(name));
+        for place in places.take_while(|place| Some(place.as_path()) != program) {
+            if std::fs::symlink_metadata(&place).is_ok() {
+                self.looks.glance(&place);
+            }
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Option<Tool>>> {
@@ -227,9 +250,12 @@ pub(crate) fn shown_for<'a>(programs: impl Iterator<Item = &'a Path>, project: &
     shown
 }
 
+/// Where the distribution's release is told: the first that is there counts.
+pub(crate) const RELEASE: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
+
 /// The distribution and its release, from `os-release(5)`: `debian 12`. Empty where there is no such file.
 pub(crate) fn system() -> String {
-    let text = std::fs::read_to_string("/etc/os-release").or_else(|_| std::fs::read_to_string("/usr/lib/os-release"));
+    let text = RELEASE.iter().find_map(|file| std::fs::read_to_string(file).ok());
     system_of(&text.unwrap_or_default())
 }
 
@@ -269,7 +295,7 @@ mod tests {
         program(&second, "mine", "#!/bin/sh\necho second\n");
         program(&second, "helper", "#!/bin/sh\n");
         let path = std::env::join_paths([&shims, &first, &second]).expect("path");
-        let toolbox = Toolbox::new(&path);
+        let toolbox = Toolbox::new(&path, Looks::default());
         let mut tools = Tools::new();
         assert!(toolbox.add("mine", &mut tools, &hash).expect("found"));
         assert_eq!(tools.keys().collect::<Vec<_>>(), ["helper", "helper#!sh", "mine", "mine#!env"]);
@@ -294,7 +320,7 @@ mod tests {
             true => Err(Failure::new(flowrun_core::outcome::FailureKind::Step, "cannot read")),
             false => hash(path),
         };
-        let toolbox = Toolbox::new(root.path().as_os_str());
+        let toolbox = Toolbox::new(root.path().as_os_str(), Looks::default());
         let mut tools = Tools::new();
         assert!(toolbox.add("inner", &mut tools, &closed).is_err());
         assert!(toolbox.add("outer", &mut tools, &closed).is_err());

@@ -5,6 +5,7 @@
 //! | the result of a step | [`entry`] | `format` in its object | its last line is not the digest of the rest: not believed, a loud miss |
 //! | digests of workspace files | [`memo`] | in its first line | the same: an empty memory |
 //! | a folder's listing | [`Tree`](crate::artifact::Tree) | in its first line | it is stored under its digest; only exactly what is written is read |
+//! | what a run with nothing to do would say again | [`repeat`] | in its first line | the same: every step is looked at |
 //! | a run's events | [`record`] | `format` in the first event | that line is skipped |
 //! | a bundle's table of contents | [`bundle`] | `flowrun_bundle` | an error: nothing of it is used |
 //! | a pipeline's lock | [`lock`] | `flowrun-lock` | an error that names the file and the line: people commit it, and merge it by hand |
@@ -28,6 +29,7 @@ pub mod entry;
 pub mod lock;
 pub mod memo;
 pub mod record;
+pub mod repeat;
 #[cfg(test)]
 mod tests;
 

@@ -8,9 +8,11 @@ use serde_json::{Map, json};
 
 use super::entry::{BadEntry, Sandbox, StoredEntry, StoredOutput, StoredResult};
 use super::memo::{Known, Stat};
+use super::repeat::{self, Finding, Look, Repeat, Seen, State};
 use super::{memo, record};
 use crate::artifact::{Artifact, Mode, Tree};
 use crate::digest::Digest;
+use crate::event::{Counts, Event};
 
 fn entry(name: &str, took_ms: u64) -> StoredEntry {
     let artifact = Artifact { mode: Mode::File, digest: Digest::of(name.as_bytes()), size: took_ms };
@@ -142,4 +144,41 @@ fn a_record_is_read_as_far_as_it_is_known() {
     let events: Vec<_> = record::lines(lines).map(record::event).collect();
     assert_eq!(events.len(), 2, "what was cut off is no line");
     assert!(events[0].is_some() && events[1].is_none(), "a kind that is not known is no event");
+}
+
+fn looked_at(path: &str, artifact: Artifact, number: u64) -> Vec<Look<'_>> {
+    let state = State::of(&known((number, 1, 2, 3, -4)).stat);
+    let kept = Seen::Kept(artifact.mode, number);
+    let all = [Seen::Absent, Seen::There, Seen::Itself(state), Seen::Leads(state), Seen::File(state, artifact), kept];
+    all.map(|seen| Look { path, seen }).to_vec()
+}
+
+fn finding(run: &str) -> Finding {
+    Finding { at: 7, run: run.to_owned(), counts: Counts { cached: 3, ..Counts::default() } }
+}
+
+proptest! {
+    #[test]
+    fn what_is_said_again_survives_its_text_and_nothing_else_is_believed(
+        path in "[^\n]{1,20}", artifact in artifacts(), number: u64, at: prop::sample::Index, how: u8, byte: u8,
+    ) {
+        let told = [Event::Passed { step: path.clone() }, Event::Repeated { run: "r1".into(), steps: 9 }];
+        let looks = looked_at(&path, artifact, number);
+        let text = repeat::to_text(&finding("r1"), &told, looks.iter().copied()).expect("has no line feed");
+        let read = Repeat::parse(text.as_bytes()).expect("whole");
+        prop_assert_eq!((&read.finding, read.told.as_slice()), (&finding("r1"), &told[..]));
+        prop_assert_eq!(read.looks().collect::<Option<Vec<_>>>(), Some(looks));
+        if let Some(bytes) = spoilt(&text, at, how, byte) {
+            prop_assert!(Repeat::parse(&bytes).is_none());
+        }
+    }
+}
+
+#[test]
+fn a_state_is_another_when_anything_of_it_is() {
+    let one = known((1, 2, 3, 4, 5)).stat;
+    let others = [(0, 2, 3, 4, 5), (1, 0, 3, 4, 5), (1, 2, 0, 4, 5), (1, 2, 3, 0, 5), (1, 2, 3, 4, 0)];
+    assert!(others.into_iter().all(|other| State::of(&known(other).stat) != State::of(&one)));
+    assert_eq!(State::of(&known((1, 2, 3, 4, 5)).stat), State::of(&one));
+    assert!(repeat::to_text(&finding("r"), &[], [Look { path: "a\nb", seen: Seen::There }]).is_none());
 }

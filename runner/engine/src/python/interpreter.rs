@@ -57,7 +57,7 @@ struct Memo {
 /// The Python of `version` (`3.11`, `3.11.7`) that this machine would run, without any virtual environment that is active.
 pub async fn interpreter(cache: &Cache, version: &str) -> Result<Interpreter, Failure> {
     check_version(version)?;
-    let memo = cache.path(&["pythons", &format!("{version}.json")]);
+    let memo = known(cache, version);
     let asked = way_of_asking();
     if let Some(known) = read_json::<Memo>(&memo)
         && known.asked == asked
@@ -71,6 +71,11 @@ pub async fn interpreter(cache: &Cache, version: &str) -> Result<Interpreter, Fa
         let _ = write_json(&memo, &Memo { interpreter: interpreter.clone(), stamp, asked });
     }
     Ok(interpreter)
+}
+
+/// Where it is written down which Python was found.
+pub(crate) fn known(cache: &Cache, version: &str) -> PathBuf {
+    cache.path(&["pythons", &format!("{version}.json")])
 }
 
 /// The Python of exactly that version, where this machine has it. That it has none is remembered until something is put into a folder that

@@ -50,7 +50,7 @@ pub use resolve::lock;
 pub(crate) use addresses::addresses;
 pub(crate) use build::{Source, bring, build};
 pub(crate) use environment::held;
-pub(crate) use interpreter::exact;
+pub(crate) use interpreter::{exact, known};
 pub(crate) use resolve::{Question, Unresolved, resolve};
 
 /// A Python environment for one platform: every package by version and hash.

@@ -36,6 +36,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::execute::Made;
+use super::repeat::Retelling;
 use super::resume::Resumed;
 use super::session::Session;
 use super::{Report, Stop};
@@ -93,6 +94,8 @@ pub(crate) struct Driver<'a> {
     /// Whether nothing is started any more, for those who are about to.
     halted: Arc<AtomicBool>,
     record_broken: bool,
+    /// What the next run can say again, as long as this one has nothing to do.
+    retelling: Option<Retelling>,
     /// Whether it was said that claims cannot be had.
     unclaimed: bool,
 }
@@ -113,6 +116,7 @@ impl<'a> Driver<'a> {
         let nodes =
             plan.steps.iter().enumerate().map(|(index, step)| Node::new(index, step.id.clone(), None)).collect();
         let token = stop.token();
+        let retelling = session.project.looks.are_wanted().then(Retelling::default);
         Self {
             session,
             plan,
@@ -134,6 +138,7 @@ impl<'a> Driver<'a> {
             looks: Arc::default(),
             halted: Arc::default(),
             record_broken: false,
+            retelling,
             unclaimed: false,
         }
     }

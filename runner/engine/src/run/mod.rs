@@ -15,6 +15,7 @@ mod plugin;
 mod prepare;
 mod publish;
 mod refused;
+mod repeat;
 mod resume;
 mod room;
 mod session;
@@ -41,6 +42,7 @@ use serde_json::{Map, Value as Json, json};
 
 pub use explain::{Explanation, explain};
 pub use fetch::fetch;
+pub use repeat::{Again, Asked, Words};
 pub use resume::Refusal;
 pub use stop::Stop;
 pub use verify::{OutputDiffers, Place, Told, Verdict, Verification, Verified, verify};
@@ -76,6 +78,8 @@ pub struct Options {
     pub dry_run: bool,
     /// Nothing is used that the lock does not hold.
     pub locked: bool,
+    /// How it was asked for, where it may leave what the next run can repeat.
+    pub asked: Option<Asked>,
 }
 
 /// Hears what happens.
@@ -166,7 +170,7 @@ pub(crate) fn now_ms() -> u64 {
 /// # Errors
 /// When it cannot begin. A step that fails is in [`Ran`].
 pub async fn run(project: &Project, options: Options, report: &mut dyn Report, stop: Stop) -> Result<Ran, RunError> {
-    let began = Instant::now();
+    let (began, at) = (Instant::now(), now_ms());
     let store = Store::open(&project.root)?;
     let plan = Plan::new(&project.program);
     let (chosen, forced) = choose(&plan, &options)?;
@@ -201,13 +205,16 @@ pub async fn run(project: &Project, options: Options, report: &mut dyn Report, s
     }
     notes.into_iter().for_each(|event| driver.emit(event));
     warn_of_large_steps(&plan, machine).into_iter().for_each(|event| driver.emit(event));
-    warn_of_no_sandbox(&plan, process::sandbox_missing()).into_iter().for_each(|event| driver.emit(event));
+    warn_of_no_sandbox(&plan, process::sandbox_missing()).into_iter().for_each(|event| driver.remark(event));
     let (outcome, counts) = driver.drive().await;
     let results = match options.dry_run || stop.is_forced() {
         true => Vec::new(),
         false => put_results(&mut driver, &session),
     };
     session.save_memo();
+    if let Some(asked) = options.asked.filter(|_| outcome == RunOutcome::Succeeded) {
+        driver.leave_repeat(&asked, at, counts);
+    }
     if !stop.is_forced() {
         session.store.discard_run(&id);
     }
@@ -232,21 +239,29 @@ fn put_results(driver: &mut Driver<'_>, session: &Session) -> Vec<(String, PathB
 
 /// A new run id and its record; a dry run leaves none.
 fn begin_record(store: &Store, project: &Project, dry_run: bool) -> Result<(String, Option<RunRecord>), RunError> {
-    let id = |round: u64| crate::store::new_run_id(now_ms(), u64::from(std::process::id()) << 8 | round);
     if dry_run {
-        return Ok((id(0), None));
+        return Ok((new_id(0), None));
     }
     let meta = json!({"pipeline": project.name, "file": project.file_in_project()});
+    let (id, record) = new_record(store, &meta)?;
+    Ok((id, Some(record)))
+}
+
+fn new_record(store: &Store, meta: &Json) -> Result<(String, RunRecord), StoreError> {
     let mut round = 0;
     loop {
-        let id = id(round);
-        match RunRecord::create(store, &id, &meta) {
-            Ok(record) => return Ok((id, Some(record))),
+        let id = new_id(round);
+        match RunRecord::create(store, &id, meta) {
+            Ok(record) => return Ok((id, record)),
             // Two runs of one millisecond may get the same id; the folder decides whose it is.
             Err(_) if round < 8 => round += 1,
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
     }
+}
+
+fn new_id(round: u64) -> String {
+    crate::store::new_run_id(now_ms(), u64::from(std::process::id()) << 8 | round)
 }
 
 /// The steps that take part, where not all do, and those that run although their result is there.

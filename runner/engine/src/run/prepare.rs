@@ -13,7 +13,7 @@ use serde_json::{Map, Value as Json};
 use super::session::{self, Session};
 use super::{Report, RunError, cuda, now_ms};
 use crate::fetch::{Cache, Platform};
-use crate::lockfile::Lockfile;
+use crate::lockfile::{self, Lockfile};
 use crate::locking::{self, Completion, Upgrade};
 use crate::project::Project;
 use crate::store::Store;
@@ -39,6 +39,7 @@ pub(super) async fn prepare(
     let cache = Cache::of_user().map_err(RunError::Prepare)?;
     let platform = Platform::current().map_err(RunError::Prepare)?;
     cuda::check(plan, platform).map_err(RunError::Prepare)?;
+    project.looks.glance(&lockfile::path_of(&project.file));
     let mut lock = Lockfile::of(&project.file)?;
     let wants = [locking::wants_of(project).map_err(RunError::Prepare)?];
     let mut drift = match locking {
@@ -50,10 +51,13 @@ pub(super) async fn prepare(
     }
     let mut notes: Vec<Event> = cuda::warning(plan).await.map(|text| Event::Warned { text }).into_iter().collect();
     if let Locking::Completed { written } = locking {
-        let mut tell = |what| report.event(&Stamped { at: now_ms(), event: Event::Preparing { what } });
+        let mut tell = |what| {
+            project.looks.spoil();
+            report.event(&Stamped { at: now_ms(), event: Event::Preparing { what } });
+        };
         notes.extend(complete(&mut lock, project, &wants, &cache, platform, written, &mut tell).await?);
     }
-    let found = session::interpreters(plan, &cache, &lock.pins, platform).await;
+    let found = session::interpreters(plan, &cache, &lock.pins, platform, &project.looks).await;
     let (interpreters, others) = found.map_err(RunError::Prepare)?;
     match locking {
         Locking::Held => drift.extend(others),

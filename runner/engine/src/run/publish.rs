@@ -32,6 +32,7 @@ pub(crate) fn publish(session: &Session, made: &IndexMap<String, Upstream>) -> (
     let folder = session.project.root.join("results").join(&session.project.name);
     let results: Vec<(&str, Reference)> = plan::results(&session.project.program.pipeline).collect();
     let names: Vec<&str> = results.iter().map(|(name, _)| *name).collect();
+    session.project.looks.glance(&folder);
     for left in left_aside(&folder, &names) {
         // What cannot be removed now will be next time.
         let _ = session.store.discard(&left);
@@ -82,6 +83,7 @@ fn place(
     {
         return Ok(path);
     }
+    session.project.looks.spoil();
     std::fs::create_dir_all(folder).map_err(|error| disk(folder, &error))?;
     let aside = aside(folder, name);
     let placed = copy_into_place(session, &artifact, &aside, &path);

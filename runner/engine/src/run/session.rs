@@ -21,6 +21,7 @@ use super::look::{Origin, Sourced, bad_template, store_failure};
 use crate::builtin;
 use crate::fetch::{self, Cache, Platform, WheelPin};
 use crate::locking;
+use crate::looks::Looks;
 use crate::project::Project;
 use crate::python::{self, Interpreter, PythonLock};
 use crate::registry;
@@ -78,7 +79,9 @@ impl Session {
         pins: Pins,
         interpreters: HashMap<PythonWish, Interpreter>,
     ) -> Self {
-        let memo = Memo::load(&store);
+        let looks = project.looks.clone();
+        let memo = Memo::watched(&store, looks.clone());
+        tools::RELEASE.iter().for_each(|file| looks.glance(Path::new(file)));
         Self {
             project,
             params,
@@ -86,7 +89,7 @@ impl Session {
             cache,
             platform,
             pins,
-            toolbox: Toolbox::of_user(),
+            toolbox: Toolbox::of_user(looks),
             system: tools::system(),
             memo,
             told: Default::default(),
@@ -166,6 +169,7 @@ impl Session {
             None if name.starts_with(registry::SCHEME) => self.of_registry(name)?,
             None => {
                 let path = self.project.path(name);
+                self.project.looks.glance(&path);
                 let bytes = std::fs::read(&path).map_err(|error| {
                     Failure::new(FailureKind::Step, format!("cannot read the plugin {}: {error}", path.display()))
                 })?;
@@ -285,6 +289,7 @@ pub(crate) async fn interpreters(
     cache: &Cache,
     pins: &Pins,
     platform: Platform,
+    looks: &Looks,
 ) -> Result<(HashMap<PythonWish, Interpreter>, Vec<String>), Failure> {
     let (mut found, mut others) = (HashMap::new(), Vec::new());
     let runs = plan.steps.iter().filter(|planned| planned.step.run.is_some());
@@ -294,8 +299,10 @@ pub(crate) async fn interpreters(
         }
         let locked = pins.environment(&wish).and_then(|(_, pin)| pin.interpreters.get(&platform.to_string()));
         let mut interpreter = python::interpreter(cache, &wish.python).await?;
+        looks.glance(&python::known(cache, &wish.python));
         if let Some(locked) = locked.filter(|locked| **locked != interpreter.kind()) {
             let exact = locked.rsplit(' ').next().unwrap_or_default();
+            looks.glance(&python::known(cache, exact));
             match python::exact(cache, exact).await.filter(|same| same.kind() == *locked) {
                 Some(same) => interpreter = same,
                 None => others.push(format!(
@@ -305,6 +312,7 @@ pub(crate) async fn interpreters(
                 )),
             }
         }
+        looks.glance(&interpreter.path);
         found.insert(wish, interpreter);
     }
     others.sort();

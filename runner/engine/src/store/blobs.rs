@@ -8,6 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use flowrun_core::artifact::{Artifact, Mode, Tree};
 use flowrun_core::digest::Digest;
+use rustix::fs::FileType;
 
 use super::hashing::hash;
 use super::{Result, Store, StoreError, into_place};
@@ -171,9 +172,17 @@ const fn permissions(executable: bool) -> u32 {
 
 /// Whether a blob is as it was kept, without reading it.
 fn is_whole(path: &Path, size: u64, executable: bool) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|found| {
-        found.is_file() && has_stamp(&found, size) && found.permissions().mode() & 0o777 == permissions(executable)
-    })
+    let mode = if executable { Mode::Executable } else { Mode::File };
+    rustix::fs::lstat(path).is_ok_and(|found| is_kept(&found, mode, size))
+}
+
+/// Whether a look at a blob finds it as it was kept.
+#[allow(clippy::allow_attributes, clippy::unnecessary_cast, reason = "the numbers are of other kinds on macOS")]
+pub(crate) fn is_kept(found: &rustix::fs::Stat, mode: Mode, size: u64) -> bool {
+    let kind = FileType::from_raw_mode(found.st_mode);
+    let stamped = found.st_mtime as i64 == STAMP as i64 && found.st_mtime_nsec as i64 == 0;
+    let may = found.st_mode as u32 & 0o777 == permissions(mode == Mode::Executable);
+    kind.is_file() && found.st_size as u64 == size && stamped && may
 }
 
 fn has_stamp(found: &std::fs::Metadata, size: u64) -> bool {

@@ -125,6 +125,7 @@ impl Store {
         if !policy.dry_run {
             self.prune_history(&kept.iter().filter_map(|entry| entry.key).collect())?;
             self.clear_claims()?;
+            self.drop_repeats()?;
         }
         for run in self.old_runs()? {
             report.runs += 1;

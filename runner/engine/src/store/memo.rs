@@ -21,6 +21,7 @@ use flowrun_core::digest::Digest;
 use flowrun_core::stored::memo::{self as text, Known};
 
 use super::{Result, Store};
+use crate::looks::Looks;
 
 pub(super) use flowrun_core::stored::memo::Stat;
 
@@ -32,7 +33,7 @@ const MOST: usize = 300_000;
 
 /// The state of a file that was looked at.
 #[allow(clippy::allow_attributes, clippy::unnecessary_cast, reason = "the numbers are of other kinds on macOS")]
-pub(super) fn stat_of(found: &rustix::fs::Stat) -> Stat {
+pub(crate) fn stat_of(found: &rustix::fs::Stat) -> Stat {
     let nanos = |seconds, nanos| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
     Stat {
         dev: found.st_dev as u64,
@@ -56,12 +57,19 @@ type Files = HashMap<(u64, u64), Remembered>;
 #[derive(Debug)]
 pub struct Memo {
     known: Mutex<Files>,
+    /// Who wants to know what was looked at.
+    pub(super) looks: Looks,
 }
 
 impl Memo {
     /// What earlier runs left; empty where there is nothing or it cannot be read.
     pub fn load(store: &Store) -> Self {
-        Self { known: Mutex::new(read(store)) }
+        Self { known: Mutex::new(read(store)), looks: Looks::default() }
+    }
+
+    /// The same, for a run whose looks are taken down.
+    pub(crate) fn watched(store: &Store, looks: Looks) -> Self {
+        Self { looks, ..Self::load(store) }
     }
 
     /// Writes it down where something is new.
@@ -109,7 +117,7 @@ fn read(store: &Store) -> Files {
     files.into_iter().map(|file| ((file.stat.dev, file.stat.ino), Remembered { file, fresh: false })).collect()
 }
 
-pub(super) fn now_nanos() -> i128 {
+pub(crate) fn now_nanos() -> i128 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128)
 }
 

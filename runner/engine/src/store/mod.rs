@@ -8,9 +8,10 @@
 //!     blobs/ab/cdef…[.x]              bytes by blake3, 0444; .x are executable, 0555
 //!     entries/ab/cdef….json           results by step key
 //!     history/TAG                     keys that a step had, a line each, newest last
-//!     runs/ID/                        meta.json carried.jsonl events.jsonl logs/ lock
+//!     runs/ID/                        meta.json carried.jsonl repeated.jsonl events.jsonl logs/ lock
 //!     claims/KEY                      a result that a run is making, held by a link and a lock: see `claims.rs`
 //!     memo                            digests of workspace files
+//!     repeats/ASKED                   what a run with nothing to do looked at and told
 //!     tmp/RUN/STEP.ATTEMPT/           folders of running steps
 //!     tmp/.PID-TIME/                  an open store's half-written things, and its lock
 //!     tmp/.sweep                      held while such folders are made or swept
@@ -25,6 +26,8 @@
 //! | carried events | a run that takes up another, before its first event | aside, renamed | the line is no JSON: skipped |
 //! | claim | the run that makes the result | a link to a file that was written before | never |
 //! | memo | `Memo::save` | aside, renamed | its last line is not its digest: empty |
+//! | repeat | a run that had nothing to do | aside, renamed | its last line is not its digest: every step is looked at |
+//! | repeated events | a run that repeats another, before its first event | a link to the other's events, or a copy | the line is no JSON: skipped |
 //! | anything, to remove it | `gc` alone, under the exclusive lock; a reader only what it found damaged; a claim who holds it | | |
 //!
 //! **Two versions.** Folders `vN` stand side by side:
@@ -74,6 +77,7 @@ mod lay;
 mod memo;
 mod record;
 mod referred;
+mod repeats;
 mod scratch;
 mod sources;
 #[cfg(test)]
@@ -91,6 +95,7 @@ use flowrun_core::digest::Digest;
 use claims::Badges;
 use scratch::Scratch;
 
+pub(crate) use blobs::is_kept;
 pub use check::{Flaw, Problem};
 pub use claims::{Claim, Claimed, Holder};
 pub use entries::Lookup;
@@ -99,7 +104,9 @@ pub use gc::{GcPolicy, GcReport, StoreSize};
 pub use ingest::Take;
 pub use lay::How;
 pub use memo::Memo;
+pub(crate) use memo::{now_nanos, stat_of};
 pub use record::{RunInfo, RunRecord, new_run_id};
+pub(crate) use repeats::read_repeat;
 pub(crate) use sources::LEFT_OUT;
 pub use trees::Change;
 
@@ -185,17 +192,13 @@ impl Store {
     /// # Errors
     /// When the folder cannot be written.
     pub fn open(project: &Path) -> Result<Self> {
-        let outer = match std::env::var_os("FLOWRUN_HOME") {
-            Some(home) if !home.is_empty() => PathBuf::from(home),
-            _ => project.join(".flowrun"),
-        };
-        let root = outer.join("v1");
+        let root = root_of(project);
         for folder in ["blobs", "claims", "entries", "history", "runs", "tmp"] {
             let path = root.join(folder);
             std::fs::create_dir_all(&path).map_err(StoreError::io(&path))?;
         }
         for (name, text) in [(".gitignore", "*\n"), ("CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n")] {
-            let path = outer.join(name);
+            let path = root.with_file_name(name);
             if !path.exists() {
                 std::fs::write(&path, text).map_err(StoreError::io(&path))?;
             }
@@ -290,6 +293,15 @@ impl Store {
     pub fn discard(&self, path: &Path) -> Result<()> {
         scratch::discard(path)
     }
+}
+
+/// Where the store of a project is.
+fn root_of(project: &Path) -> PathBuf {
+    let outer = match std::env::var_os("FLOWRUN_HOME") {
+        Some(home) if !home.is_empty() => PathBuf::from(home),
+        _ => project.join(".flowrun"),
+    };
+    outer.join("v1")
 }
 
 /// Writes out the file system that a file is on.

@@ -19,6 +19,11 @@ use super::{Result, Store, StoreError, file_name};
 /// What was carried over from the run that was taken up.
 const CARRIED: &str = "carried.jsonl";
 
+/// The events of the run that this one repeats, by another name.
+const REPEATED: &str = "repeated.jsonl";
+
+const EVENTS: &str = "events.jsonl";
+
 /// Bytes of events that wait to be written; more are, so that memory stays small.
 const MOST_NOTED: usize = 64 << 10;
 
@@ -91,7 +96,7 @@ impl RunRecord {
         lock.lock().map_err(StoreError::io(&path))?;
         let logs = folder.join("logs");
         std::fs::create_dir(&logs).map_err(StoreError::io(&logs))?;
-        let path = folder.join("events.jsonl");
+        let path = folder.join(EVENTS);
         let events =
             std::fs::OpenOptions::new().create(true).append(true).open(&path).map_err(StoreError::io(&path))?;
         // Last: a run is one for others once this is there.
@@ -136,7 +141,7 @@ impl RunRecord {
         let written = self.events.write_all(self.noted.as_bytes());
         self.noted.clear();
         self.torn = written.is_err();
-        written.map_err(StoreError::io(&self.folder.join("events.jsonl")))
+        written.map_err(StoreError::io(&self.folder.join(EVENTS)))
     }
 
     /// Carries over events of the run that this one takes up.
@@ -146,6 +151,18 @@ impl RunRecord {
     pub fn carry(&self, lines: &[String]) -> Result<()> {
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         self.store.write_whole(&self.folder.join(CARRIED), text.as_bytes())
+    }
+
+    /// Takes over the events of a run that this one repeats. They are whole: that run has ended.
+    ///
+    /// # Errors
+    /// When that run's record is not there any more, or this one cannot be written.
+    pub(crate) fn repeat(&self, run: &str) -> Result<()> {
+        let events = self.store.path("runs").join(run).join(EVENTS);
+        let place = self.folder.join(REPEATED);
+        let linked = std::fs::hard_link(&events, &place);
+        // Some file systems know no links, and none makes as many as one wants.
+        linked.or_else(|_| super::blobs::copy(&events, &place)).map_err(StoreError::io(&place))
     }
 
     /// Puts a file into the record, whole.
@@ -223,7 +240,14 @@ impl Store {
     /// # Errors
     /// When they cannot be read.
     pub fn events(&self, id: &str) -> Result<Vec<String>> {
-        self.lines(id, "events.jsonl")
+        let mut own = self.lines(id, EVENTS)?;
+        let repeated = self.lines_of(id, REPEATED)?;
+        if !repeated.is_empty() {
+            let quiet = |line: &String| stored::record::event(line).is_some_and(|stamped| stamped.event.is_quiet());
+            let first = own.len().min(1);
+            own.splice(first..first, repeated.into_iter().filter(quiet));
+        }
+        Ok(own)
     }
 
     /// The lines that a run carried over from the one that it took up; none where it took up none.
@@ -231,7 +255,12 @@ impl Store {
     /// # Errors
     /// When they cannot be read.
     pub fn carried(&self, id: &str) -> Result<Vec<String>> {
-        match self.lines(id, CARRIED) {
+        self.lines_of(id, CARRIED)
+    }
+
+    /// The lines of a file that few records have.
+    fn lines_of(&self, id: &str, name: &str) -> Result<Vec<String>> {
+        match self.lines(id, name) {
             Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
             lines => lines,
         }
@@ -244,6 +273,12 @@ impl Store {
         let path = self.path("runs").join(id).join(name);
         let bytes = std::fs::read(&path).map_err(StoreError::io(&path))?;
         Ok(stored::record::lines(&bytes).map(str::to_owned).collect())
+    }
+
+    /// Removes a record that was only begun.
+    pub(crate) fn forget_run(&self, record: RunRecord, id: &str) {
+        drop(record);
+        let _ = self.discard(&self.path("runs").join(id));
     }
 
     /// Where the log of a recorded run's step is.

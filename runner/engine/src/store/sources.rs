@@ -26,8 +26,11 @@ impl Store {
     ///
     /// # Errors
     /// When something cannot be read, changes meanwhile, or cannot be kept: the first of those, in the order of paths.
-    pub fn hash_source(&self, path: &Path, memo: &Memo) -> Result<Artifact> {
-        let (path, found) = followed(path)?;
+    pub fn hash_source(&self, given: &Path, memo: &Memo) -> Result<Artifact> {
+        let (path, found) = followed(given)?;
+        if path != given {
+            memo.looks.glance(given);
+        }
         let mut walk = Walk { store: self, memo, unread: Unread::new(memo) };
         let seen = walk.see(Looked { at: rustix::fs::CWD, name: path.as_os_str(), path: &path, found, depth: 0 });
         // Files that wait to be read come before what the walk stopped at.
@@ -99,12 +102,8 @@ struct Looked<'a> {
 /// What is known of something once it was looked at.
 enum Seen {
     Known(Artifact),
-    /// A file whose digest is at this place, when it was read.
-    Unread {
-        mode: Mode,
-        size: u64,
-        place: usize,
-    },
+    /// A file that is at this place of those that were not read yet.
+    Unread(usize),
     /// A folder with such a file below it.
     Folder(Vec<(String, Seen)>),
 }
@@ -120,19 +119,22 @@ impl Walk<'_> {
     fn see(&mut self, one: Looked<'_>) -> Result<Seen> {
         match FileType::from_raw_mode(one.found.st_mode) {
             FileType::Symlink => {
+                self.memo.looks.itself(one.path, &stat_of(&one.found));
                 let text = read_link(one.path, one.depth)?;
                 let digest = Digest::of(text.as_bytes());
                 Ok(Seen::Known(Artifact { mode: Mode::Symlink, digest, size: text.len() as u64 }))
             }
             FileType::RegularFile => {
-                let stat = stat_of(&one.found);
-                let (mode, size) = (file_mode(&one.found), stat.size);
-                Ok(match self.memo.recall(&stat) {
-                    Some(digest) => Seen::Known(Artifact { mode, digest, size }),
-                    None => Seen::Unread { mode, size, place: self.unread.add(one.path, stat)? },
-                })
+                let (stat, mode) = (stat_of(&one.found), file_mode(&one.found));
+                let Some(digest) = self.memo.recall(&stat) else {
+                    return self.unread.add(one.path, stat, mode).map(Seen::Unread);
+                };
+                let artifact = Artifact { mode, digest, size: stat.size };
+                self.memo.looks.file(one.path, &stat, artifact);
+                Ok(Seen::Known(artifact))
             }
             FileType::Directory => {
+                self.memo.looks.itself(one.path, &stat_of(&one.found));
                 let entries = self.entries(&one)?;
                 let known = entries.iter().all(|(_, seen)| matches!(seen, Seen::Known(_)));
                 let folder = Seen::Folder(entries);
@@ -167,7 +169,7 @@ impl Walk<'_> {
     fn settled(&self, seen: Seen) -> Result<Artifact> {
         match seen {
             Seen::Known(artifact) => Ok(artifact),
-            Seen::Unread { mode, size, place } => Ok(Artifact { mode, digest: self.unread.digest(place), size }),
+            Seen::Unread(place) => Ok(self.unread.found(place)),
             Seen::Folder(entries) => {
                 let settled = |(name, seen)| Ok((name, self.settled(seen)?));
                 let entries = entries.into_iter().map(settled).collect::<Result<_>>()?;

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use flowrun_core::event::Event;
+use flowrun_core::event::{Counts, Event};
 use flowrun_core::outcome::{Failure, FailureKind};
 use flowrun_core::schedule::{NodeId, Order, State};
 
 use super::{Driver, Node, TICK};
+use crate::run::Asked;
 
 /// How long the disk may be busy at the end of a run before that is said.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -23,6 +24,17 @@ impl Driver<'_> {
         }
         std::mem::forget(scheduler);
         failures
+    }
+
+    /// Leaves what the next run can say again, where this one had nothing to do. Where it cannot be written, the next one looks at every step.
+    pub(crate) fn leave_repeat(&mut self, asked: &Asked, at: u64, counts: Counts) {
+        let Some(retelling) = self.retelling.take() else { return };
+        // Whoever repeats this run counts on its record.
+        self.write_record();
+        let (store, run) = (self.session.store.clone(), self.run.clone());
+        if !self.record_broken {
+            let _ = retelling.leave(asked, &store, at, &run, counts);
+        }
     }
 
     /// Waits until what the run made is on the disk, so that it may say so. Whoever will not wait need not.

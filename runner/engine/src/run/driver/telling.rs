@@ -54,7 +54,18 @@ impl Driver<'_> {
             };
             self.recorded(appended);
         }
+        if self.retelling.as_mut().is_some_and(|retelling| !retelling.hear(&stamped.event)) {
+            self.retelling = None;
+            self.session.project.looks.spoil();
+        }
         self.report.event(&stamped);
+    }
+
+    /// Tells of the machine what holds as well for a run that only says again what this one found.
+    pub(crate) fn remark(&mut self, event: Event) {
+        let retelling = self.retelling.take().map(|retelling| retelling.remarking(event.clone()));
+        self.emit(event);
+        self.retelling = retelling;
     }
 
     /// Writes down what is only noted, before anything is waited for.

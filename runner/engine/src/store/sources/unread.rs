@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use flowrun_core::artifact::{Artifact, Mode};
 use flowrun_core::digest::Digest;
 
 use super::super::blobs::open_plain;
@@ -26,34 +27,35 @@ const OPENING: u64 = 16 << 10;
 /// So much is worth a thread: it takes ten times as long as to start one.
 const PORTION: u64 = 1 << 20;
 
-/// Those that wait, and the digests of those that were read.
+/// Those that wait, and what those hold that were read.
 pub(super) struct Unread<'a> {
     memo: &'a Memo,
     waiting: Vec<Found>,
-    digests: Vec<Digest>,
+    read: Vec<Artifact>,
 }
 
 /// A file as the walk found it.
 struct Found {
     path: PathBuf,
     stat: Stat,
+    mode: Mode,
 }
 
 impl<'a> Unread<'a> {
     pub(super) fn new(memo: &'a Memo) -> Self {
-        Self { memo, waiting: Vec::new(), digests: Vec::new() }
+        Self { memo, waiting: Vec::new(), read: Vec::new() }
     }
 
-    /// Adds one, and says where its digest will be.
+    /// Adds one, and says at which place it is.
     ///
     /// # Errors
     /// Those of [`Unread::read`], for files that were added before it.
-    pub(super) fn add(&mut self, path: &Path, stat: Stat) -> Result<usize> {
+    pub(super) fn add(&mut self, path: &Path, stat: Stat, mode: Mode) -> Result<usize> {
         if self.waiting.len() >= MOST {
             self.read()?;
         }
-        self.waiting.push(Found { path: path.to_owned(), stat });
-        Ok(self.digests.len() + self.waiting.len() - 1)
+        self.waiting.push(Found { path: path.to_owned(), stat, mode });
+        Ok(self.read.len() + self.waiting.len() - 1)
     }
 
     /// Reads all that wait.
@@ -64,17 +66,19 @@ impl<'a> Unread<'a> {
         let files = std::mem::take(&mut self.waiting);
         let round = Round::new(&files, self.memo);
         round.read(threads(&files));
-        self.digests.reserve(files.len());
         // Nobody reads on behind a failure: what is missing comes after it.
-        round.results.into_iter().map_while(OnceLock::into_inner).try_for_each(|result| {
-            self.digests.push(result?);
-            Ok(())
-        })
+        let results = round.results.into_iter().map_while(OnceLock::into_inner);
+        for (file, result) in files.iter().zip(results) {
+            let artifact = Artifact { mode: file.mode, digest: result?, size: file.stat.size };
+            self.memo.looks.file(&file.path, &file.stat, artifact);
+            self.read.push(artifact);
+        }
+        Ok(())
     }
 
-    /// The digest at a place, after all were read.
-    pub(super) fn digest(&self, place: usize) -> Digest {
-        self.digests[place]
+    /// The file at a place, after all were read.
+    pub(super) fn found(&self, place: usize) -> Artifact {
+        self.read[place]
     }
 }
 
@@ -166,6 +170,7 @@ impl Found {
 mod tests {
     use std::path::PathBuf;
 
+    use flowrun_core::artifact::Mode;
     use flowrun_core::digest::Digest;
 
     use super::super::super::memo::{Memo, stat_of};
@@ -195,7 +200,7 @@ mod tests {
             for at in 0..files {
                 std::fs::write(self.path(at), bytes(at)).expect("written");
                 let stat = stat_of(&rustix::fs::lstat(self.path(at)).expect("looked at"));
-                assert_eq!(unread.add(&self.path(at), stat).expect("added"), at);
+                assert_eq!(unread.add(&self.path(at), stat, Mode::File).expect("added"), at);
             }
             unread
         }
@@ -212,10 +217,10 @@ mod tests {
         assert_eq!(unread.waiting.len(), 200, "others wait no longer");
         std::fs::write(bed.path(9), vec![9; LARGE as usize + 1]).expect("written");
         let stat = stat_of(&rustix::fs::lstat(bed.path(9)).expect("looked at"));
-        let large = unread.add(&bed.path(9), stat).expect("added");
+        let large = unread.add(&bed.path(9), stat, Mode::Executable).expect("added");
         unread.read().expect("read");
-        assert_eq!(unread.digest(large), Digest::of(&vec![9; LARGE as usize + 1]));
-        (0..large).for_each(|at| assert_eq!(unread.digest(at), Digest::of(&bytes(at)), "{at}"));
+        assert_eq!(unread.found(large).digest, Digest::of(&vec![9; LARGE as usize + 1]));
+        (0..large).for_each(|at| assert_eq!(unread.found(at).digest, Digest::of(&bytes(at)), "{at}"));
     }
 
     fn refused(result: Result<()>) -> StoreError {
