@@ -2,6 +2,7 @@
 //!
 //! A reader that went away is not an error: [`Error::Gone`] ends the command quietly.
 
+use std::borrow::Borrow;
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 
@@ -53,7 +54,7 @@ pub(crate) fn out_width() -> Option<usize> {
 }
 
 /// Writes lines of data, cut to the terminal where it is one.
-pub(crate) fn lines(lines: &[Line]) -> Result<(), Error> {
+pub(crate) fn lines<L: Borrow<Line>>(lines: impl IntoIterator<Item = L>) -> Result<(), Error> {
     write(lines, out_width())
 }
 
@@ -62,10 +63,12 @@ pub(crate) fn whole_lines(lines: &[Line]) -> Result<(), Error> {
     write(lines, None)
 }
 
-fn write(lines: &[Line], width: Option<usize>) -> Result<(), Error> {
+/// Many lines at once: each would be a call of its own.
+fn write<L: Borrow<Line>>(lines: impl IntoIterator<Item = L>, width: Option<usize>) -> Result<(), Error> {
     let colour = out_is_coloured();
-    let mut out = io::stdout().lock();
+    let mut out = io::BufWriter::with_capacity(64 << 10, io::stdout().lock());
     for line in lines {
+        let line = line.borrow();
         let painted = match width {
             Some(width) => line.fit(width).paint(colour),
             None => line.paint(colour),

@@ -2,6 +2,9 @@
 //!
 //! Whatever comes from a step or a file is tamed when it is put in: no control character reaches a terminal through here.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
 use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthChar;
 
@@ -77,7 +80,7 @@ impl Line {
     pub(crate) fn cell(self, tone: Tone, text: impl AsRef<str>, width: usize) -> Self {
         let text = tame(text.as_ref());
         let blanks = width.saturating_sub(width_of(&text));
-        self.with(tone, text).plain(" ".repeat(blanks))
+        self.with(tone, text).blanks(blanks)
     }
 
     /// The line with text shifted to the right end of `width` columns.
@@ -85,14 +88,28 @@ impl Line {
     pub(crate) fn right(self, tone: Tone, text: impl AsRef<str>, width: usize) -> Self {
         let text = tame(text.as_ref());
         let blanks = width.saturating_sub(width_of(&text));
-        self.plain(" ".repeat(blanks)).with(tone, text)
+        self.blanks(blanks).with(tone, text)
+    }
+
+    fn blanks(mut self, blanks: usize) -> Self {
+        const SOME: &str = "                                                                ";
+        let mut left = blanks;
+        while left > 0 {
+            let some = left.min(SOME.len());
+            self.push(Tone::Plain, &SOME[..some]);
+            left -= some;
+        }
+        self
     }
 
     /// Adds text.
     pub(crate) fn push(&mut self, tone: Tone, text: impl AsRef<str>) {
         let text = tame(text.as_ref());
-        if !text.is_empty() {
-            self.parts.push((tone, text));
+        match self.parts.last_mut() {
+            _ if text.is_empty() => {}
+            // Plain text has no codes around it.
+            Some((Tone::Plain, last)) if tone == Tone::Plain => last.push_str(&text),
+            _ => self.parts.push((tone, text.into_owned())),
         }
     }
 
@@ -133,11 +150,17 @@ impl Line {
 
     /// Its text, with the terminal's codes where `colour`.
     pub(crate) fn paint(&self, colour: bool) -> String {
-        let paint = |(tone, text): &(Tone, String)| {
-            let style = tone.style();
-            if colour && *tone != Tone::Plain { format!("{style}{text}{style:#}") } else { text.clone() }
-        };
-        self.parts.iter().map(paint).collect()
+        let mut painted = String::new();
+        for (tone, text) in &self.parts {
+            if colour && *tone != Tone::Plain {
+                let style = tone.style();
+                // Writing to memory cannot fail.
+                let _ = write!(painted, "{style}{text}{style:#}");
+            } else {
+                painted.push_str(text);
+            }
+        }
+        painted
     }
 }
 
@@ -155,29 +178,41 @@ fn head(text: &str, width: usize) -> &str {
 
 /// The columns of tamed text.
 pub(crate) fn width_of(text: &str) -> usize {
+    if is_usual(text) {
+        return text.len();
+    }
     text.chars().map(|character| character.width().unwrap_or(0)).sum()
+}
+
+/// Whether it is what nearly all text is: printable, a byte and a column each.
+fn is_usual(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// Text that cannot steer a terminal: escape sequences dropped, tabs as blanks, other control characters and those that
 /// reorder text as `·`.
-pub(crate) fn tame(text: &str) -> String {
+pub(crate) fn tame(text: &str) -> Cow<'_, str> {
+    if is_usual(text) {
+        return text.into();
+    }
     let steers = |c: char| {
         c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     if !text.chars().any(steers) {
-        return text.to_owned();
+        return text.into();
     }
     let text = anstream::adapter::strip_str(text).to_string();
     // Of a line that was written over itself, the last state is what a person would have seen.
     let last = text.trim_end_matches(['\r', '\n']).rsplit('\r').next().unwrap_or_default();
-    last.chars().fold(String::new(), |mut tamed, c| {
+    let tamed = last.chars().fold(String::new(), |mut tamed, c| {
         match c {
             '\t' => tamed.push_str("    "),
             c if steers(c) => tamed.push('·'),
             c => tamed.push(c),
         }
         tamed
-    })
+    });
+    tamed.into()
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Columns of text under each other.
 
-use super::line::{Line, Tone, width_of};
+use std::borrow::Cow;
+
+use super::line::{Line, Tone, tame, width_of};
 
 /// One cell.
 pub(crate) struct Cell {
@@ -11,7 +13,7 @@ pub(crate) struct Cell {
 
 /// A cell.
 pub(crate) fn cell(tone: Tone, text: impl Into<String>) -> Cell {
-    Cell { tone, text: super::line::tame(&text.into()), right: false }
+    Cell { tone, text: tamed(text.into()), right: false }
 }
 
 /// A cell at the right end of its column.
@@ -19,34 +21,60 @@ pub(crate) fn figure(tone: Tone, text: impl Into<String>) -> Cell {
     Cell { right: true, ..cell(tone, text) }
 }
 
+fn tamed(text: String) -> String {
+    match tame(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(tamed) => tamed,
+    }
+}
+
 /// A column wider than this does not push the others away.
 const WIDEST: usize = 48;
 
 /// Rows as lines, two blanks between columns; the last column is as wide as it is.
 pub(crate) fn rows(rows: Vec<Vec<Cell>>) -> Vec<Line> {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        let widths = rows.iter().filter_map(|row| row.get(column)).map(|cell| width_of(&cell.text));
-        widths.filter(|width| *width <= WIDEST).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    rows.into_iter().map(|row| line(row, &widths)).collect()
+    let mut columns = Columns::default();
+    rows.iter().for_each(|row| columns.measure(row.iter().map(|cell| &*cell.text)));
+    rows.into_iter().map(|row| columns.line(row)).collect()
 }
 
-fn line(row: Vec<Cell>, widths: &[usize]) -> Line {
-    let last = row.len().saturating_sub(1);
-    let mut line = Line::new();
-    for (index, cell) in row.into_iter().enumerate() {
-        if index > 0 {
-            line = line.plain("  ");
+/// How wide columns are: for tables of which only one row at a time is to be in memory.
+#[derive(Default)]
+pub(crate) struct Columns {
+    widths: Vec<usize>,
+}
+
+impl Columns {
+    /// Makes room for the texts of a row.
+    pub(crate) fn measure<'a>(&mut self, texts: impl IntoIterator<Item = &'a str>) {
+        for (column, text) in texts.into_iter().enumerate() {
+            if column == self.widths.len() {
+                self.widths.push(0);
+            }
+            let width = width_of(text);
+            if width <= WIDEST {
+                self.widths[column] = self.widths[column].max(width);
+            }
         }
-        line = match cell.right {
-            true => line.right(cell.tone, cell.text, widths[index]),
-            false if index == last => line.with(cell.tone, cell.text),
-            false => line.cell(cell.tone, cell.text, widths[index]),
-        };
     }
-    line
+
+    /// A row whose texts were measured, but for a last one that is as wide as it is.
+    pub(crate) fn line(&self, row: impl IntoIterator<Item = Cell, IntoIter: ExactSizeIterator>) -> Line {
+        let row = row.into_iter();
+        let last = row.len().saturating_sub(1);
+        let mut line = Line::new();
+        for (index, cell) in row.enumerate() {
+            if index > 0 {
+                line = line.plain("  ");
+            }
+            line = match cell.right {
+                true => line.right(cell.tone, cell.text, self.widths[index]),
+                false if index == last => line.with(cell.tone, cell.text),
+                false => line.cell(cell.tone, cell.text, self.widths[index]),
+            };
+        }
+        line
+    }
 }
 
 #[cfg(test)]

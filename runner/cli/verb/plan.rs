@@ -14,7 +14,7 @@ use crate::output;
 use crate::show::amount::{count, duration, grouped};
 use crate::show::line::{Line, Tone};
 use crate::show::reason;
-use crate::show::table::{Cell, cell, rows};
+use crate::show::table::{Cell, Columns, cell};
 use crate::story::{Phase, Step, Story};
 
 /// Show which steps would run and why, without running anything
@@ -84,7 +84,7 @@ impl Plan {
             for warning in &listener.warnings {
                 output::say_lines(&[Line::new().with(Tone::Warn, "warning").plain(": ").plain(warning)]);
             }
-            output::lines(&lines(&listener.story, &without_sandbox(&project.program.pipeline)))?;
+            output::lines(lines(&listener.story, &without_sandbox(&project.program.pipeline)))?;
         }
         // What is certain to fail is said now, also to the shell.
         let failures: Vec<_> = listener.story.failed().map(|(_, failing)| &failing.failure).collect();
@@ -102,38 +102,51 @@ fn without_sandbox(pipeline: &Pipeline) -> BTreeSet<&str> {
     off.map(|(id, _)| id.as_str()).collect()
 }
 
-fn lines(story: &Story, open: &BTreeSet<&str>) -> Vec<Line> {
+/// The plan a line after the other: of 100,000 steps all would take as much memory as the steps.
+fn lines<'a>(story: &'a Story, open: &'a BTreeSet<&str>) -> impl Iterator<Item = Line> + use<'a> {
     let would = story.steps.values().filter(|step| matches!(step.phase, Phase::Queued)).count();
     let all = count(story.steps.len(), "step");
     let title = match would {
         0 => format!("nothing to run, {all}"),
         some => format!("{} of {all} would run", grouped(some)),
     };
-    let mut lines = vec![Line::new().with(Tone::Strong, &story.pipeline).plain(": ").plain(title), Line::new()];
-    let table = rows(story.steps.iter().map(|(name, step)| row(name, step)).collect());
-    for (line, (name, step)) in table.into_iter().zip(&story.steps) {
-        lines.push(Line::new().plain("  ").join(line));
+    let title = Line::new().with(Tone::Strong, &story.pipeline).plain(": ").plain(title);
+    let mut columns = Columns::default();
+    story.steps.iter().for_each(|(name, step)| columns.measure([&**name, phase(step).1]));
+    let about = move |(name, step): (&'a String, &'a Step)| {
+        let line = Line::new().plain("  ").join(columns.line(row(name, step)));
         // An instance of a fan-out is `step[label]`.
-        if name.split('[').next().is_some_and(|id| open.contains(id)) {
-            lines
-                .push(Line::new().plain("    ").with(Tone::Warn, "sandbox: off").dim("  it can see what no key holds"));
-        }
-        lines.extend(below(step));
-    }
-    lines
+        let is_open = name.split('[').next().is_some_and(|id| open.contains(id));
+        let odd = || Line::new().plain("    ").with(Tone::Warn, "sandbox: off").dim("  it can see what no key holds");
+        std::iter::once(line).chain(is_open.then(odd)).chain(below(step))
+    };
+    [title, Line::new()].into_iter().chain(story.steps.iter().flat_map(about))
 }
 
-fn row(name: &str, step: &Step) -> Vec<Cell> {
-    let (tone, word, why) = match &step.phase {
-        Phase::Queued => (Tone::Busy, "runs", reason::line(&step.reasons)),
-        Phase::Cached(from, ms) => (Tone::Good, "cached", format!("from {from}, {} saved", duration(*ms))),
-        Phase::Passed => (Tone::Good, "passes", String::new()),
-        Phase::Skipped(why) => (Tone::Dim, "skipped", reason::skip(why)),
-        Phase::Failed(failing) => (Tone::Bad, "fails", failing.failure.message.clone()),
-        _ => (Tone::Dim, "waits", String::new()),
+/// Where a step is, in a word.
+fn phase(step: &Step) -> (Tone, &'static str) {
+    match &step.phase {
+        Phase::Queued => (Tone::Busy, "runs"),
+        Phase::Cached(..) => (Tone::Good, "cached"),
+        Phase::Passed => (Tone::Good, "passes"),
+        Phase::Skipped(_) => (Tone::Dim, "skipped"),
+        Phase::Failed(_) => (Tone::Bad, "fails"),
+        _ => (Tone::Dim, "waits"),
+    }
+}
+
+fn row(name: &str, step: &Step) -> [Cell; 3] {
+    let why = match &step.phase {
+        Phase::Queued => reason::line(&step.reasons),
+        Phase::Cached(from, ms) => format!("from {from}, {} saved", duration(*ms)),
+        Phase::Skipped(why) => reason::skip(why),
+        Phase::Failed(failing) => failing.failure.message.clone(),
+        _ => String::new(),
     };
-    let name_tone = if matches!(step.phase, Phase::Queued) { Tone::Strong } else { Tone::Plain };
-    vec![cell(name_tone, name), cell(tone, word), cell(if word == "runs" { Tone::Plain } else { Tone::Dim }, why)]
+    let (tone, word) = phase(step);
+    let (name_tone, why_tone) =
+        if matches!(step.phase, Phase::Queued) { (Tone::Strong, Tone::Plain) } else { (Tone::Plain, Tone::Dim) };
+    [cell(name_tone, name), cell(tone, word), cell(why_tone, why)]
 }
 
 /// What the step's own line did not have room for: the first reason's detail, and every other reason with its own as far as that has room.
@@ -186,8 +199,7 @@ mod tests {
             (1, missed("augment", changed)),
             (2, missed("train", vec![Reason::After { steps: vec!["augment".into()] }])),
         ]);
-        let texts: Vec<String> =
-            lines(&story, &BTreeSet::from(["train"])).iter().map(|line| line.paint(false)).collect();
+        let texts: Vec<String> = lines(&story, &BTreeSet::from(["train"])).map(|line| line.paint(false)).collect();
         let expected = [
             "demo: 2 of 2 steps would run",
             "",

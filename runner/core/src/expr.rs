@@ -26,6 +26,7 @@
 mod plain;
 mod scope;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
@@ -177,11 +178,17 @@ fn fits_template(template: &str) -> Result<(), BadTemplate> {
 
 /// One word of the POSIX shell (XCU 2.2): left bare where nothing in it means anything to the shell.
 pub fn shell_word(text: &str) -> String {
-    let bare = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./-_".contains(c);
-    if !text.is_empty() && text.chars().all(bare) {
-        return text.to_owned();
+    let mut word = String::new();
+    push_shell_word(&mut word, text);
+    word
+}
+
+fn push_shell_word(to: &mut String, text: &str) {
+    let bare = |byte: u8| byte.is_ascii_alphanumeric() || b"@%+=:,./-_".contains(&byte);
+    match !text.is_empty() && text.bytes().all(bare) {
+        true => to.push_str(text),
+        false => to.extend(["'", &text.replace('\'', "'\\''"), "'"]),
     }
-    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// The dotted names that a template uses and does not define: `params.seed`, `evaluate.values.map50`.
@@ -227,31 +234,35 @@ pub fn render(template: &str, names: &Scope, quote: Quote) -> Result<String, Bad
     if !template.contains("{{") && !template.contains("{%") && !template.contains("{#") {
         return Ok(template.to_owned());
     }
-    match plain::pieces(template).and_then(|pieces| fill(&pieces, names, quote)) {
+    match plain::pieces(template).and_then(|pieces| fill(&pieces, template.len(), names, quote)) {
         Some(text) => Ok(text),
         None => render_by_engine(template, names, quote),
     }
 }
 
-/// The text of pieces whose names are all there.
-fn fill(pieces: &[Piece<'_>], names: &Scope, quote: Quote) -> Option<String> {
-    let mut text = String::new();
+/// The text of pieces whose names are all there; most names are longer than what they stand for.
+fn fill(pieces: &[Piece<'_>], room: usize, names: &Scope, quote: Quote) -> Option<String> {
+    let mut text = String::with_capacity(room);
     for piece in pieces {
         match piece {
             Piece::Text(piece) => text.push_str(piece),
-            Piece::Name(name) => text.push_str(&text_of(&names.find(name)?, quote)?),
+            Piece::Name(name) => push_value(&mut text, &names.find(name)?, quote)?,
         }
     }
     Some(text)
 }
 
-/// A value as [`plain`] and [`shell`] write it.
-fn text_of(value: &Value, quote: Quote) -> Option<String> {
-    let text = container_text(value).ok()?.unwrap_or_else(|| value.to_string());
+/// Adds a value as [`plain`] and [`shell`] write it.
+fn push_value(to: &mut String, value: &Value, quote: Quote) -> Option<()> {
+    let text = match value.as_str() {
+        Some(text) => Cow::Borrowed(text),
+        None => Cow::Owned(container_text(value).ok()?.unwrap_or_else(|| value.to_string())),
+    };
     match quote {
-        Quote::Shell if !value.is_safe() => Some(shell_word(&text)),
-        _ => Some(text),
+        Quote::Shell if !value.is_safe() => push_shell_word(to, &text),
+        _ => to.push_str(&text),
     }
+    Some(())
 }
 
 fn render_by_engine(template: &str, names: &Scope, quote: Quote) -> Result<String, BadTemplate> {

@@ -35,18 +35,19 @@
 //! Never in it: step names, absolute paths, times, run ids, `resources`, `retry`, `timeout`, `needs`, `help`: they do not change
 //! what is made. A plugin sees no platform: its component, configuration and inputs are all there is.
 
+mod leaves;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, Value as Json};
 
 use crate::artifact::{Artifact, Mode};
 use crate::digest::Digest;
-use crate::plugin::{self, Capability, Fold, Merging};
-
-/// Changes when the meaning of leaves changes, so that no old entry is taken for a new one.
-const FORMAT: &str = "1";
+use crate::plugin::{Capability, Fold, Merging};
+pub use leaves::Leaves;
 
 /// One thing a step can see.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,33 +94,9 @@ impl Manifest {
         &self.leaves
     }
 
-    /// The key: blake3 over each leaf as length-prefixed name, kind and value, so that no two manifests share bytes.
+    /// The key: see [`leaves`].
     pub fn key(&self) -> Digest {
-        // Most have some ten short leaves and a script.
-        let mut bytes = Vec::with_capacity(1024);
-        let mut put = |part: &[u8]| {
-            bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
-            bytes.extend_from_slice(part);
-        };
-        for (name, leaf) in &self.leaves {
-            put(name.as_bytes());
-            match leaf {
-                Leaf::Text(text) => {
-                    put(b"text");
-                    put(text.as_bytes());
-                }
-                Leaf::Content(artifact) => {
-                    put(match artifact.mode {
-                        Mode::File => b"file".as_slice(),
-                        Mode::Executable => b"exec",
-                        Mode::Symlink => b"link",
-                        Mode::Folder => b"tree",
-                    });
-                    put(artifact.digest.as_bytes());
-                }
-            }
-        }
-        Digest::of(&bytes)
+        leaves::key(self.leaves.iter().map(|(name, leaf)| (name.as_str(), leaves::Hashed::from(leaf))))
     }
 
     /// What differs from an older manifest.
@@ -134,14 +111,6 @@ impl Manifest {
                 new: self.leaves.get(name).cloned(),
             })
             .collect()
-    }
-
-    fn text(&mut self, name: impl Into<String>, text: impl Into<String>) {
-        self.leaves.insert(name.into(), Leaf::Text(text.into()));
-    }
-
-    fn content(&mut self, name: impl Into<String>, artifact: Artifact) {
-        self.leaves.insert(name.into(), Leaf::Content(artifact));
     }
 }
 
@@ -208,8 +177,8 @@ pub enum Work {
         code: BTreeMap<String, Artifact>,
         /// The locked environment and its interpreter.
         python: Option<PythonLeaf>,
-        /// Programs it may call, by name.
-        tools: BTreeMap<String, Artifact>,
+        /// Programs it may call, by name: the same for most steps.
+        tools: Arc<BTreeMap<String, Artifact>>,
         /// The distribution and its release: `debian 12`; empty where there is none.
         system: String,
         /// Whether it may reach the network.
@@ -264,106 +233,6 @@ pub struct PythonLeaf {
     pub interpreter: String,
 }
 
-impl Job {
-    /// The manifest of everything this job can see.
-    pub fn manifest(&self) -> Manifest {
-        let mut manifest = Manifest::default();
-        manifest.text("format", FORMAT);
-        self.work.leaves(&mut manifest);
-        for (name, input) in &self.inputs {
-            match &input.content {
-                Content::Known(artifact) => manifest.content(format!("input.{name}"), *artifact),
-                Content::Pinned(pin) => manifest.text(format!("input.{name}"), pin.as_str()),
-            }
-            if let Some(file) = &input.file {
-                manifest.text(format!("file.{name}"), file.as_str());
-            }
-        }
-        for (name, kind) in &self.outputs {
-            manifest.text(format!("output.{name}"), kind.as_str());
-        }
-        if !self.values.is_empty() {
-            let mut values = self.values.clone();
-            values.sort();
-            manifest.text("values", values.join(" "));
-        }
-        if let Some((index, count)) = self.part {
-            manifest.text("part", plugin::shard::label(index, count));
-        }
-        manifest
-    }
-}
-
-impl Work {
-    fn leaves(&self, manifest: &mut Manifest) {
-        match self {
-            Self::Plugin { digest, config, allow, env, secrets, .. } => {
-                manifest.text("kind", "plugin");
-                manifest.text("plugin", digest.to_string());
-                json_leaves(manifest, "with", config);
-                if !allow.is_empty() {
-                    manifest.text("allow", allow.iter().map(|one| one.name()).collect::<Vec<_>>().join(" "));
-                }
-                variables(manifest, env, secrets);
-            }
-            Self::Process { script, env, secrets, code, python, tools, system, network, sandbox, platform } => {
-                manifest.text("kind", "process");
-                manifest.text("run", script.as_str());
-                manifest.text("platform", platform.as_str());
-                variables(manifest, env, secrets);
-                code.iter().for_each(|(name, artifact)| manifest.content(format!("code.{name}"), *artifact));
-                tools.iter().for_each(|(name, artifact)| manifest.content(format!("tool.{name}"), *artifact));
-                // Said only where they are not as they are everywhere else, so that what is new here changes no old key.
-                let odd = [("network", *network), ("sandbox", *sandbox)].into_iter().filter(|(_, on)| !on);
-                odd.for_each(|(name, _)| manifest.text(name, "off"));
-                if !system.is_empty() {
-                    manifest.text("system", system.as_str());
-                }
-                if let Some(python) = python {
-                    manifest.text("python", python.requirements.as_str());
-                    manifest.text("interpreter", python.interpreter.as_str());
-                }
-            }
-            Self::Onnx { settings, runtime, libraries, platform } => {
-                manifest.text("kind", "onnx");
-                manifest.text("runtime", runtime.as_str());
-                libraries.iter().for_each(|(name, pin)| manifest.text(format!("library.{name}"), pin.as_str()));
-                manifest.text("platform", platform.as_str());
-                json_leaves(manifest, "onnx", settings);
-            }
-            Self::Gather { parts, outputs, values } => {
-                manifest.text("kind", "gather");
-                for (label, made) in parts {
-                    let made_by = |name: &str| format!("part.{label}.{name}");
-                    made.outputs.iter().for_each(|(name, artifact)| manifest.content(made_by(name), *artifact));
-                    manifest.text(made_by("values"), canonical(&Json::Object(made.values.clone())));
-                }
-                for (name, rule) in outputs {
-                    manifest.text(format!("merge.{name}"), json!(rule).to_string());
-                }
-                for (name, rule) in values {
-                    manifest.text(format!("merge.values.{name}"), json!(rule).to_string());
-                }
-            }
-            Self::Gate { message } => {
-                manifest.text("kind", "gate");
-                manifest.text("fail", message.as_str());
-            }
-        }
-    }
-}
-
-fn variables(manifest: &mut Manifest, env: &BTreeMap<String, String>, secrets: &BTreeMap<String, String>) {
-    env.iter().for_each(|(name, value)| manifest.text(format!("env.{name}"), value.as_str()));
-    secrets.iter().for_each(|(name, from)| manifest.text(format!("secret.{name}"), from.as_str()));
-}
-
-fn json_leaves(manifest: &mut Manifest, prefix: &str, config: &Map<String, Json>) {
-    for (name, value) in config {
-        manifest.text(format!("{prefix}.{name}"), canonical(value));
-    }
-}
-
 /// JSON with the keys of maps in order, so that two ways to write one value are one leaf.
 pub fn canonical(value: &Json) -> String {
     fn sorted(value: &Json) -> Json {
@@ -382,6 +251,8 @@ pub fn canonical(value: &Json) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn file(bytes: &[u8]) -> Artifact {
@@ -395,7 +266,7 @@ mod tests {
             secrets: BTreeMap::from([("TOKEN".into(), "HF_TOKEN".into())]),
             code: BTreeMap::from([("t.py".into(), file(b"code"))]),
             python: Some(PythonLeaf { requirements: "six==1".into(), interpreter: "cpython 3.11.7".into() }),
-            tools: BTreeMap::from([("sh".into(), file(b"shell"))]),
+            tools: Arc::new(BTreeMap::from([("sh".into(), file(b"shell"))])),
             system: "debian 12".into(),
             network: true,
             sandbox: true,
@@ -440,8 +311,8 @@ mod tests {
             ),
             (
                 "tool.sh",
-                work!(tools, |tools: &mut BTreeMap<_, _>| {
-                    tools.insert("sh".into(), file(b"other"));
+                work!(tools, |tools: &mut Arc<BTreeMap<_, _>>| {
+                    Arc::make_mut(tools).insert("sh".into(), file(b"other"));
                 }),
             ),
             ("system", work!(system, |system: &mut String| system.push('x'))),
@@ -464,6 +335,7 @@ mod tests {
             change(&mut job);
             let after = job.manifest();
             assert_ne!(after.key(), before.key(), "{leaf}");
+            assert_eq!(job.leaves().key(), after.key(), "{leaf}");
             let names: Vec<String> = after.differences(&before).into_iter().map(|difference| difference.leaf).collect();
             assert_eq!(names, [leaf]);
         }

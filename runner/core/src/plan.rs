@@ -5,14 +5,15 @@
 //!
 //! Knows nothing of where files are: contents come in as [`Input`]s.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+mod instance;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
 
-use crate::artifact::{Artifact, is_component};
 use crate::expr::{self, BadTemplate, Quote, Scope};
 use crate::key::Input;
 use crate::lang::graph::Edge;
@@ -20,6 +21,8 @@ use crate::lang::written::{Condition, EnvValue, Pipeline, RetryOn, Shard, Step};
 use crate::lang::{Program, is_fan_out, units};
 use crate::outcome::FailureKind;
 use crate::schedule::{Need, NodeId, RetryPolicy, Spec};
+
+pub use instance::{Instance, Item, Part, instances};
 
 /// The longest that a plugin may take where its step does not say: a stranger's endless loop ends the same day, and no plugin seen needs a
 /// tenth of it.
@@ -156,112 +159,6 @@ fn retry(step: &Step) -> RetryPolicy {
     RetryPolicy { attempts: retry.attempts, backoff, on }
 }
 
-/// One run of a fan-out.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Instance {
-    /// What tells it from the others: `seed=1`, or the item; one component of a path.
-    pub label: String,
-    /// What templates see: `matrix` or `item`.
-    pub names: Map<String, Json>,
-    /// The part of a divided step that it does.
-    pub part: Option<Part>,
-}
-
-/// A part of a divided step.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Part {
-    /// Which, counted from 0.
-    pub index: u32,
-    /// Of how many.
-    pub count: u32,
-    /// The input that is divided.
-    pub input: String,
-    /// The folder with this part's files, and those that all parts get.
-    pub folder: Artifact,
-}
-
-/// The most instances a fan-out may have; more is a mistake in the list rather than a plan.
-const MOST_INSTANCES: usize = 100_000;
-
-/// The instances of a fan-out.
-///
-/// # Errors
-/// When a list cannot be rendered or is none.
-pub fn instances(step: &Step, names: &Scope) -> Result<Vec<Instance>, BadTemplate> {
-    let items: Vec<Labelled> = match &step.foreach {
-        Some(list) => list_of(list, names, "foreach")?
-            .into_iter()
-            .map(|item| (label_of(&item), Map::from_iter([("item".to_owned(), item)])))
-            .collect(),
-        None => combinations(step, names)?,
-    };
-    if items.len() > MOST_INSTANCES {
-        return Err(refuse(format!("{} instances are more than {MOST_INSTANCES}", items.len())));
-    }
-    let mut taken = HashSet::with_capacity(items.len());
-    let numbered = items.into_iter().enumerate().map(|(index, (label, names))| {
-        let label = if is_component(&label) && taken.insert(label.clone()) { label } else { format!("{index}") };
-        Instance { label, names, part: None }
-    });
-    Ok(numbered.collect())
-}
-
-fn list_of(list: &Json, names: &Scope, name: &str) -> Result<Vec<Json>, BadTemplate> {
-    let value = match list {
-        Json::String(text) => expr::evaluate(text, names)?,
-        other => expr::render_json(other, names)?,
-    };
-    match value {
-        Json::Array(items) => Ok(items),
-        other => Err(refuse(format!("`{name}` gives {other}, which is not a list"))),
-    }
-}
-
-/// A label and what templates see under it.
-type Labelled = (String, Map<String, Json>);
-
-fn combinations(step: &Step, names: &Scope) -> Result<Vec<Labelled>, BadTemplate> {
-    let mut rows: Vec<(Vec<String>, Map<String, Json>)> = vec![(Vec::new(), Map::new())];
-    for (name, list) in &step.matrix {
-        let items = list_of(list, names, name)?;
-        if rows.len().saturating_mul(items.len()) > MOST_INSTANCES {
-            return Err(refuse(format!("the matrix has more than {MOST_INSTANCES} combinations")));
-        }
-        let longer = |(labels, names): &(Vec<String>, Map<String, Json>)| {
-            let (labels, names) = (labels.clone(), names.clone());
-            items
-                .iter()
-                .map(move |item| {
-                    let (mut labels, mut names) = (labels.clone(), names.clone());
-                    labels.push(format!("{name}={}", label_of(item)));
-                    names.insert(name.clone(), item.clone());
-                    (labels, names)
-                })
-                .collect::<Vec<_>>()
-        };
-        rows = rows.iter().flat_map(longer).collect();
-    }
-    Ok(rows
-        .into_iter()
-        .map(|(labels, names)| (labels.join(","), Map::from_iter([("matrix".to_owned(), Json::Object(names))])))
-        .collect())
-}
-
-/// A value as part of a file name: letters, digits, `.`, `_` and `-`; empty for what has no short text.
-fn label_of(value: &Json) -> String {
-    let text = match value {
-        Json::String(text) => text.clone(),
-        Json::Number(_) | Json::Bool(_) => value.to_string(),
-        _ => return String::new(),
-    };
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
-    text.chars().take(40).map(plain).collect()
-}
-
-fn refuse(message: String) -> BadTemplate {
-    BadTemplate { message, range: None }
-}
-
 /// What a template of a step sees, besides its own fan-out: params and the values of steps before it.
 pub fn context(params: &Map<String, Json>, values: &IndexMap<String, Json>) -> Scope {
     let mut names = Scope::default();
@@ -360,7 +257,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn step(value: Json) -> Step {
+    pub(super) fn step(value: Json) -> Step {
         serde_json::from_value(value).expect("step")
     }
 
@@ -372,23 +269,5 @@ mod tests {
         let names = with_paths(Scope::default(), &inputs, &step);
         let text = expr::render("{{ inputs.a }} {{ outputs.o }} {{ outputs.d }} {{ inputs }}", &names, Quote::Plain);
         assert_eq!(text.expect("renders"), "in/a/f out/o.txt out/d {\"a\":\"in/a/f\"}");
-    }
-
-    #[test]
-    fn a_matrix_is_every_combination_in_order() {
-        let step = step(json!({"matrix": {"lr": [0.1, 1], "mode": "{{ params.modes }}"}}));
-        let context = context(&Map::from_iter([("modes".into(), json!(["a b", "a/b"]))]), &IndexMap::new());
-        let labels: Vec<String> = instances(&step, &context).expect("lists").into_iter().map(|one| one.label).collect();
-        assert_eq!(labels, ["lr=0.1,mode=a_b", "1", "lr=1,mode=a_b", "3"]);
-    }
-
-    #[test]
-    fn foreach_takes_a_value_of_a_step_and_names_odd_items_by_number() {
-        let values = IndexMap::from([("split".to_owned(), json!({"folds": ["x", {"a": 1}, "x", "../y"]}))]);
-        let step = step(json!({"foreach": "{{ split.values.folds }}"}));
-        let made = instances(&step, &context(&Map::new(), &values)).expect("list");
-        let labels: Vec<&str> = made.iter().map(|one| one.label.as_str()).collect();
-        assert_eq!(labels, ["x", "1", "2", ".._y"]);
-        assert_eq!(made[1].names["item"], json!({"a": 1}));
     }
 }

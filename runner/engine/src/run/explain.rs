@@ -113,7 +113,7 @@ pub async fn explain(project: &Project, options: Options, label: &str) -> Result
     let result = session.store.peek_entry(&key).ok().flatten().filter(|_| found.cached);
     let nearest = session.nearest(label, &manifest, Some(key));
     // Made once more: a look keeps what it found in the workspace only as long as it needs it.
-    let made = session.job(&found.question, session.context(&found.question));
+    let made = session.job(&found.question);
     let origins = made.map(|(_, origins)| origins).unwrap_or_default();
     let differs = |(_, earlier): &(StoredEntry, Manifest)| session.differences(&manifest, earlier, &origins);
     let differences = nearest.as_ref().map(differs).unwrap_or_default();

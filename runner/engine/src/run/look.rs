@@ -2,9 +2,10 @@
 //!
 //! Runs on a blocking thread: it hashes sources. Decides nothing about order and starts nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use flowrun_core::artifact::{Artifact, Mode, Tree};
 use flowrun_core::digest::Digest;
@@ -48,18 +49,31 @@ pub(crate) enum Upstream {
     Nothing,
 }
 
-/// What a step is given by those before it: the same for all instances of a fan-out, which may be many.
+/// What a step is given by those before it, and what follows from that: the same for all instances of a fan-out, which may be many.
 #[derive(Default)]
 pub(crate) struct Before {
     pub(crate) upstream: IndexMap<String, Upstream>,
     /// Those that a plan knows would run.
     pub(crate) pending: Vec<String>,
     names: OnceLock<Scope>,
+    given: OnceLock<Given>,
+    /// Programs by the words of a script that may name them.
+    pub(super) tools: Mutex<HashMap<String, Arc<BTreeMap<String, Artifact>>>>,
+    /// Of a fan-out: whether no instance of it has ever had a result here.
+    unseen: OnceLock<bool>,
+}
+
+/// A step's inputs, resolved.
+struct Given {
+    inputs: IndexMap<String, Input>,
+    origins: Vec<Origin>,
+    /// What templates see, with the paths of inputs and outputs.
+    names: Scope,
 }
 
 impl Before {
     pub(crate) fn new(upstream: IndexMap<String, Upstream>, pending: Vec<String>) -> Self {
-        Self { upstream, pending, names: OnceLock::new() }
+        Self { upstream, pending, ..Self::default() }
     }
 
     /// What templates see of the run: made once, since lists of thousands of items may be among it.
@@ -79,8 +93,29 @@ pub(crate) struct Question {
     /// Steps before it, and parts of it, that a plan knows would run.
     pub(crate) pending: Vec<String>,
     pub(crate) forced: bool,
+    /// Whether it is only asked for whether it would run, and why.
+    pub(crate) brief: bool,
+    /// Whether its manifest is asked for also where the result is there.
+    pub(crate) recalled: bool,
     /// What it had in the run that is taken up.
     pub(crate) resumed: Option<Kept>,
+}
+
+impl Question {
+    fn add_item_to(&self, names: &mut Scope) {
+        if let Some(item) = self.instance.as_ref().and_then(|instance| instance.item.as_ref()) {
+            item.add_to(names);
+        }
+    }
+
+    fn is_cached(&self) -> bool {
+        self.planned.step.cache != Some(false)
+    }
+
+    /// Whether it is known that it never had a result here.
+    pub(super) fn is_unseen(&self) -> bool {
+        self.instance.is_some() && self.before.unseen.get() == Some(&true)
+    }
 }
 
 /// What looking found.
@@ -89,6 +124,8 @@ pub(crate) enum Looked {
     Hit(Box<Hit>),
     /// It must run.
     Miss(Box<Missed>),
+    /// The same, for who only asks for that.
+    Would(Digest, Vec<Reason>),
     /// Its condition is false.
     Skip(String),
     /// It is a gate, and open.
@@ -104,7 +141,8 @@ pub(crate) enum Looked {
 /// A step whose result is there.
 pub(crate) struct Hit {
     pub(crate) entry: StoredResult,
-    pub(crate) manifest: Manifest,
+    /// Where it is asked for.
+    pub(crate) manifest: Option<Manifest>,
     /// The state of the file that the entry was read from, where it was read from one.
     pub(crate) state: Option<Stat>,
     /// How it differs from what it was in the run that is taken up, where it does.
@@ -145,6 +183,9 @@ impl Session {
         let context = self.context(question);
         if planned.is_fan_out() && question.instance.is_none() {
             let instances = plan::instances(&planned.step, &context).map_err(bad_template)?;
+            let begin = self.tag(&format!("{}[", question.label));
+            let unseen = self.store.has_no_history(&begin, instances.len());
+            let _ = question.before.unseen.set(unseen);
             return Ok(Looked::Fan(instances));
         }
         let admitted = plan::admits(&planned.step, &context).map_err(bad_template)?;
@@ -163,36 +204,47 @@ impl Session {
         if let (Some(count), None) = (planned.parts(), &question.instance) {
             return Ok(Looked::Fan(self.divide(question, count)?));
         }
-        let (job, origins) = self.job(question, context)?;
+        let (job, origins) = self.job(question)?;
         Ok(self.look_up(question, job, origins))
     }
 
-    /// What the step's templates see.
-    pub(crate) fn context(&self, question: &Question) -> Scope {
+    /// What the step's templates see, but for paths.
+    fn context(&self, question: &Question) -> Scope {
         let mut context = question.before.names(&self.params);
-        if let Some(instance) = &question.instance {
-            context.extend(&instance.names);
-        }
+        question.add_item_to(&mut context);
         context
     }
 
     /// The rendered step, and the workspace files whose bytes it will need.
-    pub(crate) fn job(&self, question: &Question, context: Scope) -> Result<(Job, Vec<Origin>), Failure> {
+    pub(crate) fn job(&self, question: &Question) -> Result<(Job, Vec<Origin>), Failure> {
         let step = &question.planned.step;
-        let mut origins = Vec::new();
-        let mut inputs = IndexMap::new();
-        for (name, text) in &step.inputs {
-            let reference = Reference::parse(text).map_err(|message| Failure::new(FailureKind::Step, message))?;
-            inputs.insert(name.clone(), self.input(&reference, &question.before.upstream, &mut origins)?);
-        }
+        let given = self.given(question)?;
+        let (mut inputs, mut origins, mut names) = (given.inputs.clone(), given.origins.clone(), given.names.clone());
         let part = question.instance.as_ref().and_then(|instance| instance.part.as_ref());
         if let Some(part) = part {
             inputs.insert(part.input.clone(), Input { content: Content::Known(part.folder), file: None });
+            names = plan::with_paths(names, &inputs, step);
         }
+        question.add_item_to(&mut names);
         let part = part.map(|part| (part.index, part.count));
-        let context = plan::with_paths(context, &inputs, step);
-        let work = self.work(question, &context, &mut origins)?;
+        let work = self.work(question, &names, &mut origins)?;
         Ok((Job { work, inputs, outputs: step.outputs.clone(), values: step.values.clone(), part }, origins))
+    }
+
+    /// Found out once for all instances; not kept where it cannot be had, since it may be there later.
+    fn given<'a>(&self, question: &'a Question) -> Result<&'a Given, Failure> {
+        let before = &question.before;
+        if let Some(given) = before.given.get() {
+            return Ok(given);
+        }
+        let step = &question.planned.step;
+        let (mut inputs, mut origins) = (IndexMap::new(), Vec::new());
+        for (name, text) in &step.inputs {
+            let reference = Reference::parse(text).map_err(|message| Failure::new(FailureKind::Step, message))?;
+            inputs.insert(name.clone(), self.input(&reference, &before.upstream, &mut origins)?);
+        }
+        let names = plan::with_paths(before.names(&self.params), &inputs, step);
+        Ok(before.given.get_or_init(|| Given { inputs, origins, names }))
     }
 
     fn work(&self, question: &Question, context: &Scope, origins: &mut Vec<Origin>) -> Result<Work, Failure> {
@@ -228,7 +280,7 @@ impl Session {
             code.insert(name, artifact);
         }
         let python = step.python.as_ref().map(|python| self.python_leaf(python)).transpose()?;
-        let tools = self.tools_for(step, &script, &files)?;
+        let tools = self.tools_for(question, &script, &files)?;
         origins.extend(files);
         Ok(Work::Process {
             script,
@@ -338,36 +390,55 @@ impl Session {
     }
 
     fn look_up(&self, question: &Question, job: Job, origins: Vec<Origin>) -> Looked {
-        let manifest = job.manifest();
-        let key = manifest.key();
+        let leaves = job.leaves();
+        let key = leaves.key();
+        let made = OnceCell::new();
+        let manifest = || made.get_or_init(|| leaves.manifest());
         let resumed = question.resumed.as_ref();
-        let since = resumed.filter(|kept| kept.key != key).map(|kept| self.since(kept, &manifest, &origins));
-        let cached = question.planned.step.cache != Some(false);
-        let mut reasons = Vec::new();
-        if question.forced {
-            reasons.push(Reason::Forced);
-        } else {
-            match resumed.filter(|kept| kept.key == key).map(|kept| self.keep(kept)) {
-                Some(Ok(entry)) => return Looked::Hit(Box::new(Hit { entry, manifest, state: None, since })),
-                Some(Err(problem)) => reasons.push(Reason::Damaged { problem }),
-                None if !cached => reasons.push(Reason::Uncached),
-                None => {}
+        let since = resumed.filter(|kept| kept.key != key).map(|kept| self.since(kept, manifest(), &origins));
+        let reasons = match self.found_or_why(question, key, &manifest, &origins) {
+            Ok((entry, state)) => {
+                let manifest = question.recalled.then(|| made.into_inner().unwrap_or_else(|| leaves.manifest()));
+                return Looked::Hit(Box::new(Hit { entry, manifest, state, since }));
             }
+            Err(reasons) => reasons,
+        };
+        if question.brief && since.is_none() {
+            return Looked::Would(key, reasons);
         }
-        if cached && !question.forced {
+        let manifest = Arc::new(made.into_inner().unwrap_or_else(|| leaves.manifest()));
+        let may_be_shared = question.is_cached() && !question.forced;
+        Looked::Miss(Box::new(Missed { key, manifest, job: Arc::new(job), origins, reasons, since, may_be_shared }))
+    }
+
+    /// The result under a key, and the state of the file that it was read from; or why there is none that would do.
+    fn found_or_why<'a>(
+        &self,
+        question: &Question,
+        key: Digest,
+        manifest: &dyn Fn() -> &'a Manifest,
+        origins: &[Origin],
+    ) -> Result<(StoredResult, Option<Stat>), Vec<Reason>> {
+        if question.forced {
+            return Err(vec![Reason::Forced]);
+        }
+        let mut reasons = Vec::new();
+        match question.resumed.as_ref().filter(|kept| kept.key == key).map(|kept| self.keep(kept)) {
+            Some(Ok(entry)) => return Ok((entry, None)),
+            Some(Err(problem)) => reasons.push(Reason::Damaged { problem }),
+            None if !question.is_cached() => reasons.push(Reason::Uncached),
+            None => {}
+        }
+        if question.is_cached() {
             match self.store.find_entry(&key) {
-                Ok((Lookup::Hit(entry), state)) => return Looked::Hit(Box::new(Hit { entry, manifest, state, since })),
+                Ok((Lookup::Hit(entry), state)) => return Ok((entry, state)),
                 Ok((Lookup::Damaged(problem), _)) => reasons.push(Reason::Damaged { problem }),
-                Ok((Lookup::Absent, _)) if reasons.is_empty() => {
-                    reasons = self.why(&question.label, &manifest, &origins);
-                }
+                Ok((Lookup::Absent, _)) if reasons.is_empty() => reasons = self.why(question, manifest, origins),
                 Ok((Lookup::Absent, _)) => {}
                 Err(error) => reasons.push(Reason::Damaged { problem: error.to_string() }),
             }
         }
-        let may_be_shared = cached && !question.forced;
-        let (manifest, job) = (Arc::new(manifest), Arc::new(job));
-        Looked::Miss(Box::new(Missed { key, manifest, job, origins, reasons, since, may_be_shared }))
+        Err(reasons)
     }
 
     /// What a step had in the run that is taken up, as that run had it; or why it cannot be had.

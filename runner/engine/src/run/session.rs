@@ -62,7 +62,7 @@ pub(crate) struct Session {
     interpreters: HashMap<PythonWish, Interpreter>,
     pub(super) tool_words: Mutex<HashMap<Digest, BTreeSet<String>>>,
     /// Programs by what steps declare and the words of their scripts.
-    pub(super) tools_known: Mutex<HashMap<ToolsAsked, BTreeMap<String, Artifact>>>,
+    pub(super) tools_known: Mutex<HashMap<ToolsAsked, Arc<BTreeMap<String, Artifact>>>>,
     pub(super) tool_folders: Mutex<HashMap<Digest, PathBuf>>,
     /// Threads for plugins; the engine itself is made on one of them.
     pub(crate) guests: Threads,

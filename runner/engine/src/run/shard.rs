@@ -24,7 +24,7 @@ use flowrun_core::plan::{Instance, Part};
 use flowrun_core::plugin::shard::{fold, label, part_of};
 use flowrun_core::plugin::{Divided, Fold, Manifest, Merge, Merging};
 use indexmap::IndexMap;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 use super::look::{Question, StepResult, store_failure};
 use super::session::Session;
@@ -49,7 +49,7 @@ impl Session {
         let instance = |(index, part): (usize, Share)| {
             let index = index as u32;
             let part = Part { index, count, input: divided.input.clone(), folder: part.folder };
-            Instance { label: label(index, count), names: Map::new(), part: Some(part) }
+            Instance { label: label(index, count), item: None, part: Some(part) }
         };
         Ok(parts.map(instance).collect())
     }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use flowrun_core::artifact::Artifact;
 use flowrun_core::digest::Digest;
@@ -13,25 +14,40 @@ use flowrun_core::lang::written::Step;
 use flowrun_core::outcome::{Failure, FailureKind};
 use flowrun_core::script;
 
-use super::look::{Origin, store_failure};
+use super::look::{Origin, Question, store_failure};
 use super::session::{Session, lock};
 use crate::tools::{self, Tools};
 
 impl Session {
     /// The programs that a step may call, for its key.
-    pub(crate) fn tools_for(
+    pub(super) fn tools_for(
         &self,
-        step: &Step,
+        question: &Question,
         script: &str,
         code: &[Origin],
-    ) -> Result<BTreeMap<String, Artifact>, Failure> {
-        let asked = (step.tools.clone(), self.words_of(step, script, code));
-        if let Some(known) = lock(&self.tools_known).get(&asked) {
-            return Ok(known.clone());
+    ) -> Result<Arc<BTreeMap<String, Artifact>>, Failure> {
+        let step = &question.planned.step;
+        let words = script::words(script);
+        // Instances of a fan-out mostly differ in what no program is named by.
+        let alike = code.is_empty().then(|| words.join(" "));
+        let known = alike.as_ref().and_then(|words| lock(&question.before.tools).get(words).cloned());
+        if let Some(known) = known {
+            return Ok(known);
         }
-        let found = self.find_tools(&asked.0, &asked.1)?;
+        let asked = (step.tools.clone(), self.words_of(step, words, code));
+        let known = lock(&self.tools_known).get(&asked).cloned();
         // Most steps of a pipeline call the same few programs.
-        lock(&self.tools_known).insert(asked, found.clone());
+        let found = match known {
+            Some(known) => known,
+            None => {
+                let found = Arc::new(self.find_tools(&asked.0, &asked.1)?);
+                lock(&self.tools_known).insert(asked, found.clone());
+                found
+            }
+        };
+        if let Some(words) = alike {
+            lock(&question.before.tools).insert(words, found.clone());
+        }
         Ok(found)
     }
 
@@ -55,8 +71,8 @@ impl Session {
     }
 
     /// Words that may be programs, but for those that a Python environment has itself.
-    fn words_of(&self, step: &Step, script: &str, code: &[Origin]) -> BTreeSet<String> {
-        let mut words: BTreeSet<String> = script::words(script).into_iter().map(str::to_owned).collect();
+    fn words_of(&self, step: &Step, script: Vec<&str>, code: &[Origin]) -> BTreeSet<String> {
+        let mut words: BTreeSet<String> = script.into_iter().map(str::to_owned).collect();
         for (path, artifact) in code {
             let mut known = lock(&self.tool_words);
             words.extend(known.entry(artifact.digest).or_insert_with(|| tools::words_below(path)).iter().cloned());

@@ -249,8 +249,7 @@ async fn each(
 /// The stored result of a step and an attempt that would make it again; or why there is none.
 fn ready(session: &Session, label: &str, found: Found) -> Result<(StoredEntry, Attempt), String> {
     let key = found.manifest.key();
-    let (job, origins) =
-        session.job(&found.question, session.context(&found.question)).map_err(|failure| failure.message)?;
+    let (job, origins) = session.job(&found.question).map_err(|failure| failure.message)?;
     if job.manifest().key() != key {
         return Err("its inputs have changed meanwhile".to_owned());
     }

@@ -32,6 +32,7 @@ use flowrun_core::event::Reason;
 use flowrun_core::key::{Difference, Leaf, Manifest};
 use serde_json::Value as Json;
 
+use super::look::Question;
 use super::session::Session;
 use crate::diff;
 use crate::store::{Change, Store, StoredEntry};
@@ -65,8 +66,19 @@ pub(crate) struct Bytes<'a> {
 
 impl Session {
     /// Why there is no result under this manifest: what differs from the nearest earlier one.
-    pub(crate) fn why(&self, label: &str, manifest: &Manifest, origins: &[(PathBuf, Artifact)]) -> Vec<Reason> {
-        let Some((_, nearest)) = self.nearest(label, manifest, None) else { return vec![Reason::New] };
+    /// The manifest is asked for only where there is an earlier one.
+    pub(super) fn why<'a>(
+        &self,
+        question: &Question,
+        manifest: &dyn Fn() -> &'a Manifest,
+        origins: &[(PathBuf, Artifact)],
+    ) -> Vec<Reason> {
+        let known = if question.is_unseen() { Vec::new() } else { self.earlier(&question.label) };
+        if known.is_empty() {
+            return vec![Reason::New];
+        }
+        let manifest = manifest();
+        let Some((_, nearest)) = self.nearest_of(&known, manifest, None) else { return vec![Reason::New] };
         let reasons = self.differences(manifest, &nearest, origins);
         if reasons.is_empty() { vec![Reason::Damaged { problem: "its stored result is gone".into() }] } else { reasons }
     }
@@ -92,7 +104,15 @@ impl Session {
         manifest: &Manifest,
         but: Option<Digest>,
     ) -> Option<(StoredEntry, Manifest)> {
-        let keys = self.store.latest_for(&self.tag(label)).unwrap_or_default();
+        self.nearest_of(&self.earlier(label), manifest, but)
+    }
+
+    /// Keys that a step had.
+    fn earlier(&self, label: &str) -> Vec<Digest> {
+        self.store.latest_for(&self.tag(label)).unwrap_or_default()
+    }
+
+    fn nearest_of(&self, keys: &[Digest], manifest: &Manifest, but: Option<Digest>) -> Option<(StoredEntry, Manifest)> {
         keys.iter()
             .filter(|key| Some(**key) != but)
             .filter_map(|key| self.store.peek_entry(key).ok().flatten())

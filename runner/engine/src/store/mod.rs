@@ -72,6 +72,7 @@ mod compare;
 mod entries;
 mod gc;
 mod hashing;
+mod history;
 mod ingest;
 mod lay;
 mod memo;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use flowrun_core::digest::Digest;
 use flowrun_core::event::{Event, Reason, Skip};
 use flowrun_core::key::Manifest;
 use flowrun_core::lang::graph::Edge;
@@ -66,6 +67,8 @@ impl Driver<'_> {
             before,
             pending,
             forced: self.wishes.forced.contains(&NodeId(node.planned)),
+            brief: self.wishes.dry_run && !self.wishes.recalled,
+            recalled: self.wishes.recalled,
             resumed: self.wishes.resumed.as_ref().and_then(|run| run.steps.get(&node.label).cloned()),
             planned: self.planned(id).clone(),
         }
@@ -132,12 +135,12 @@ impl Driver<'_> {
     }
 
     pub(super) fn looked(&mut self, id: NodeId, looked: Looked) {
-        let label = self.nodes[id.0].label.clone();
+        let label = |driver: &Self| driver.nodes[id.0].label.clone();
         match looked {
             Looked::Hit(hit) => {
                 let Hit { entry, manifest, state, since } = *hit;
                 self.changed_since(id, since);
-                self.nodes[id.0].manifest = self.wishes.recalled.then(|| Arc::new(manifest));
+                self.nodes[id.0].manifest = manifest.map(Arc::new);
                 self.retell(&entry, state);
                 self.hit(id, entry);
             }
@@ -145,18 +148,19 @@ impl Driver<'_> {
                 self.changed_since(id, missed.since.take());
                 self.missed(id, *missed);
             }
+            Looked::Would(key, reasons) => self.would_run_under(id, key, reasons),
             Looked::Skip(expression) => {
-                self.emit(Event::Skipped { step: label, why: Skip::Condition { expression } });
+                self.emit(Event::Skipped { step: label(self), why: Skip::Condition { expression } });
                 self.scheduler.skip(id);
             }
             Looked::Pass => {
-                self.emit(Event::Passed { step: label });
+                self.emit(Event::Passed { step: label(self) });
                 self.scheduler.hit(id);
             }
             Looked::Fan(instances) => self.fan(id, instances),
             Looked::After(steps) => {
                 let reasons = vec![Reason::After { steps }];
-                self.emit(Event::Missed { step: label, key: None, reasons });
+                self.emit(Event::Missed { step: label(self), key: None, reasons });
                 self.nodes[id.0].would_run = true;
                 self.scheduler.hit(id);
             }
@@ -194,18 +198,23 @@ impl Driver<'_> {
         if let Some(other) = self.making.get(&missed.key).copied() {
             return self.scheduler.hold(id, other);
         }
-        let step = self.nodes[id.0].label.clone();
         if self.wishes.dry_run {
-            self.emit(Event::Missed { step, key: Some(missed.key), reasons: missed.reasons });
-            self.nodes[id.0].would_run = true;
             self.nodes[id.0].manifest = self.wishes.recalled.then_some(missed.manifest);
-            return self.scheduler.hit(id);
+            return self.would_run_under(id, missed.key, missed.reasons);
         }
+        let step = self.nodes[id.0].label.clone();
         self.emit(Event::Missed { step, key: Some(missed.key), reasons: missed.reasons.clone() });
         self.making.insert(missed.key, id);
         self.nodes[id.0].key = Some(missed.key);
         self.nodes[id.0].missed = Some(Arc::new(missed));
         self.scheduler.miss(id);
+    }
+
+    /// In a plan it is over with that: those after it go on as if it had run.
+    fn would_run_under(&mut self, id: NodeId, key: Digest, reasons: Vec<Reason>) {
+        self.nodes[id.0].would_run = true;
+        self.emit(Event::Missed { step: self.nodes[id.0].label.clone(), key: Some(key), reasons });
+        self.scheduler.hit(id);
     }
 
     pub(super) fn fan(&mut self, id: NodeId, instances: Vec<Instance>) {

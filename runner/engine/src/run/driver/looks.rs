@@ -124,6 +124,8 @@ mod tests {
             parts: None,
             pending: Vec::new(),
             forced: false,
+            brief: false,
+            recalled: false,
             resumed: None,
         }
     }
