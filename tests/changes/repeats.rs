@@ -207,6 +207,7 @@ fn damage_in_the_store_is_found_by_a_repeat_too() {
     let contents: [&[u8]; 4] = [b"seed\nand made\n", b"inside\n", b"executable\n", b"flowrun-tree 1\n"];
     for damage in Damage::ALL {
         for content in contents {
+            yard.arm("whole");
             let all = blobs(&yard.bed.store());
             let same: Vec<&PathBuf> =
                 all.iter().filter(|(_, bytes)| bytes.starts_with(content)).map(|(path, _)| path).collect();

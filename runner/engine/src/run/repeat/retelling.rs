@@ -1,7 +1,7 @@
 //! What a run that has nothing to do leaves for the next one: what it told, and all it looked at.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use flowrun_core::artifact::Artifact;
 use flowrun_core::digest::Digest;
@@ -73,7 +73,7 @@ impl Retelling {
         let looks = merged(looks, kept(store, &self.found)?);
         let root = &asked.root;
         let paths: Option<Vec<(&str, Seen)>> =
-            looks.iter().map(|(path, seen)| Some((path.strip_prefix(root).unwrap_or(path).to_str()?, *seen))).collect();
+            looks.iter().map(|(path, seen)| Some((written(path, root)?, *seen))).collect();
         let finding = Finding { at, run: run.to_owned(), counts };
         let Some(paths) = paths else { return Ok(()) };
         let looks = paths.iter().map(|(path, seen)| Look { path, seen: *seen });
@@ -81,6 +81,15 @@ impl Retelling {
             Some(text) => store.keep_repeat(&asked.name, &text),
             None => Ok(()),
         }
+    }
+}
+
+/// A path as it is written down: below the project, where it is.
+fn written<'a>(path: &'a Path, root: &Path) -> Option<&'a str> {
+    match path.strip_prefix(root) {
+        Ok(own) if own.as_os_str().is_empty() => Some("."),
+        Ok(below) => below.to_str(),
+        Err(_) => path.to_str(),
     }
 }
 
