@@ -58,7 +58,7 @@ pub(super) fn attend(
     stop: &CancellationToken,
     kill: &CancellationToken,
 ) -> io::Result<Attended> {
-    let bell = Bell::new()?;
+    let bell = Bell::of_thread()?;
     let mut context = Context::from_waker(bell.waker());
     let (mut stopped, mut killed) = (pin!(stop.cancelled()), pin!(kill.cancelled()));
     let mut out = Voice::new(&guard.stdout, Stream::Stdout, mask);

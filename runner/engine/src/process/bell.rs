@@ -1,12 +1,13 @@
 //! What a thread that sleeps in `poll` can be woken by: a pipe into which a waker writes. So a thread without a runtime waits for pipes and for
 //! futures at once. Knows nothing of what is waited for.
 
+use std::cell::RefCell;
 use std::io::{self, PipeReader, PipeWriter, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::Duration;
-
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rustix::fs::OFlags;
 
@@ -26,7 +27,16 @@ impl Wake for Clapper {
 }
 
 impl Bell {
-    pub(super) fn new() -> io::Result<Self> {
+    /// This thread's. A waker of an earlier wait may still ring it, which is a look for nothing.
+    pub(super) fn of_thread() -> io::Result<Rc<Self>> {
+        thread_local! { static BELL: RefCell<Option<Rc<Bell>>> = const { RefCell::new(None) } }
+        BELL.with_borrow_mut(|known| match known {
+            Some(bell) => Ok(bell.clone()),
+            None => Ok(known.insert(Rc::new(Self::new()?)).clone()),
+        })
+    }
+
+    fn new() -> io::Result<Self> {
         let (rung, clapper) = io::pipe()?;
         rustix::fs::fcntl_setfl(&clapper, OFlags::NONBLOCK)?;
         Ok(Self { rung, waker: Arc::new(Clapper(clapper)).into() })

@@ -139,6 +139,11 @@ fn start(job: Job, [stdout, stderr]: &[OwnedFd; 2], known: &mut Known) -> Result
     let failed = |error: io::Error| Report::Failed(error.raw_os_error().unwrap_or(0));
     if job.offline {
         leave_network().map_err(|error| Report::Online(error.raw_os_error().unwrap_or(0)))?;
+        known.is_elsewhere();
+    }
+    if job.sandbox.is_none() && known.is_bound() {
+        // flowrun never asks this of it.
+        return Err(Report::Failed(libc::EINVAL));
     }
     let rules = job.sandbox.as_ref().map(|sandbox| Rules::new(sandbox, known)).transpose();
     let rules = rules.map_err(|_| Report::Unconfined)?;

@@ -79,8 +79,11 @@ pub(super) fn are_there() -> bool {
 pub(super) struct Rules(OwnedFd);
 
 impl Rules {
-    /// Makes the rules of a sandbox. What does not exist needs none.
+    /// Makes the rules of a sandbox. What does not exist needs none. From here on whatever this process starts has the bounds of one.
     pub(super) fn new(sandbox: &Sandbox, known: &mut Known) -> io::Result<Self> {
+        if !std::mem::replace(&mut known.is_bound, true) {
+            bound();
+        }
         let rules = Self::none()?;
         let look = AccessFs::ReadFile | AccessFs::ReadDir;
         let run = look | AccessFs::Execute;
@@ -146,7 +149,7 @@ impl Rules {
 
     /// Takes the rules on, for this process and all that it starts. Allocates nothing, so that it may stand between `clone` and `exec`.
     pub(super) fn take_on(&self) -> rustix::io::Result<()> {
-        drop_capabilities();
+        inherit_nothing();
         rustix::thread::set_no_new_privs(true)?;
         // SAFETY: the descriptor is open, and nothing but this process changes.
         match unsafe { libc::syscall(libc::SYS_landlock_restrict_self, self.0.as_fd().as_raw_fd(), 0_u32) } {
@@ -156,12 +159,15 @@ impl Rules {
     }
 }
 
-/// Takes from root, for all that is started from here on, what is not [`KEPT`]. Others have nothing to lose, and are refused.
-fn drop_capabilities() {
+/// Takes from root, for all that is started from here on, the bounds beyond [`KEPT`]. Others have nothing to lose, and are refused.
+fn bound() {
     for capability in CapabilitySet::all().difference(KEPT).iter() {
         let _ = remove_capability_from_bounding_set(capability);
     }
-    // What is inheritable would come back with the next program, whatever the bounds.
+}
+
+/// What is inheritable would come back with the next program, whatever the bounds.
+fn inherit_nothing() {
     if let Ok(own) = capabilities(None) {
         let _ = set_capabilities(None, CapabilitySets { inheritable: CapabilitySet::empty(), ..own });
     }
@@ -169,7 +175,11 @@ fn drop_capabilities() {
 
 /// What a guard remembers from one command to the next.
 #[derive(Default)]
-pub(super) struct Known(Option<(Times, Vec<PathBuf>)>);
+pub(super) struct Known {
+    families: Option<(Times, Vec<PathBuf>)>,
+    /// Whether what it starts has bounds, which it cannot get rid of again: see [`KEPT`].
+    is_bound: bool,
+}
 
 /// When a folder was last changed, and which it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -179,15 +189,25 @@ struct Times([i64; 6]);
 const REST: Duration = Duration::from_secs(2);
 
 impl Known {
+    /// Whether what it starts has bounds.
+    pub(super) fn is_bound(&self) -> bool {
+        self.is_bound
+    }
+
+    /// The guard is in a user namespace of its own now, where there are no bounds yet.
+    pub(super) fn is_elsewhere(&mut self) {
+        self.is_bound = false;
+    }
+
     fn families(&mut self) -> Vec<PathBuf> {
         let now = Times::of("/etc");
-        if let (Some((then, families)), Some(now)) = (&self.0, now)
+        if let (Some((then, families)), Some(now)) = (&self.families, now)
             && *then == now
         {
             return families.clone();
         }
         let found = families();
-        self.0 = now.filter(Times::have_rested).map(|times| (times, found.clone()));
+        self.families = now.filter(Times::have_rested).map(|times| (times, found.clone()));
         found
     }
 }

@@ -71,7 +71,8 @@ fn guarded(
     let job = job(command)?;
     let bytes = job.encode();
     for _ in 0..TRIES {
-        let guard = Guard::start(command.guard.as_deref(), &bytes).map_err(|error| end::unforked(&error))?;
+        let guard = Guard::start(command.guard.as_deref(), job.sandbox.is_some(), &bytes)
+            .map_err(|error| end::unforked(&error))?;
         let attended = attend(&guard, mask, say, stop, kill).map_err(|error| end::unforked(&error))?;
         let (leader, is_ready) = (attended.leader, attended.ready && !attended.stopping);
         if let Some(ended) = outcome(attended, &job) {

@@ -37,36 +37,38 @@ pub(super) struct Guard {
     pub(super) stderr: PipeReader,
     /// Its process, where it has told that before.
     pub(super) leader: Option<Pid>,
+    is_bound: bool,
     origin: Origin,
 }
 
 impl Guard {
-    /// Gives a job to a guard that waits for one, or else to a new one. `program` becomes it, and this program where there is none.
-    pub(super) fn start(program: Option<&Path>, job: &[u8]) -> io::Result<Self> {
+    /// Gives a job to a guard that waits for one, or else to a new one. `program` becomes it, and this program where there is none. `is_bound`
+    /// says whether the job has a sandbox: what a guard has once given up for one, it cannot give to a job without.
+    pub(super) fn start(program: Option<&Path>, is_bound: bool, job: &[u8]) -> io::Result<Self> {
         let (stdout, out) = io::pipe()?;
         let (stderr, err) = io::pipe()?;
         // No other process may keep these, or their end would not be heard: they are closed here when the guard has them.
         let ends = [out.as_fd(), err.as_fd()];
         let origin = Origin::of(program)?;
-        while let Some((socket, leader)) = origin.rested() {
+        while let Some((socket, leader)) = origin.rested(is_bound) {
             // One that died while it waited has no job.
             if hand::give(&socket, job, &ends).is_ok() {
-                return Ok(Self { socket, stdout, stderr, leader: Some(leader), origin });
+                return Ok(Self { socket, stdout, stderr, leader: Some(leader), is_bound, origin });
             }
         }
         let (socket, theirs) = UnixStream::pair()?;
         let origin = origin.start(theirs.into())?;
         // Where this fails there is no guard, which is found out by whoever waits for it.
         let _ = hand::give(&socket, job, &ends);
-        Ok(Self { socket, stdout, stderr, leader: None, origin })
+        Ok(Self { socket, stdout, stderr, leader: None, is_bound, origin })
     }
 
     /// It saw its job through, and waits for another where its number is given. One that was not heard to its end ends by its socket.
     pub(super) fn over(self, ready: Option<Pid>) {
-        let Self { socket, stdout, stderr, origin, .. } = self;
+        let Self { socket, stdout, stderr, is_bound, origin, .. } = self;
         drop((stdout, stderr));
         match ready {
-            Some(leader) => origin.rest(socket, leader),
+            Some(leader) => origin.rest(is_bound, socket, leader),
             None => {
                 drop(socket);
                 origin.ended();

@@ -7,13 +7,13 @@
 //!     in -> ../in       so that the paths in a script are the same everywhere
 //!     out/NAME | FILE   what it makes
 //!     CODE…             private copies of its code
-//!   values/values.json  what a process gives
 //!   home/ tmp/          its HOME and TMPDIR
+//!     values.json       what a process gives, in its HOME
 //! ```
 //! Inputs lie beside the working directory and not in it, since a sandbox can open a folder for writing but not close one below it.
 //! What a failed attempt left is thrown away with the folder: it was never in the store.
 //!
-//! A plugin has no use for `values`, `home` and `tmp`; one without inputs and outputs has no room at all, unless it asks for its folders.
+//! A plugin has no use for `home` and `tmp`; one without inputs and outputs has no room at all, unless it asks for its folders.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -72,13 +72,9 @@ impl Room {
         self.root.join("in")
     }
 
-    /// The folder of the file for values.
-    pub(crate) fn given(&self) -> PathBuf {
-        self.root.join("values")
-    }
-
+    /// The file for values.
     pub(crate) fn values(&self) -> PathBuf {
-        self.given().join("values.json")
+        self.home().join("values.json")
     }
 
     /// Lays everything out that the job reads; `pinned` has its downloads by input.
@@ -94,7 +90,7 @@ impl Room {
         if plugin && job.inputs.is_empty() && job.outputs.is_empty() {
             return Ok(());
         }
-        let own = if plugin { Vec::new() } else { vec![self.home(), self.tmp(), self.given()] };
+        let own = if plugin { Vec::new() } else { vec![self.home(), self.tmp()] };
         for folder in [self.inputs(), self.work(), self.work().join("out")].iter().chain(&own) {
             make(folder)?;
         }
@@ -138,9 +134,8 @@ impl Room {
         let laid = [
             Laid::Folder("in", inputs.collect()),
             Laid::Folder("work", vec![Laid::File("in"), empty("out")]),
-            empty("home"),
+            Laid::Folder("home", vec![Laid::File("values.json")]),
             empty("tmp"),
-            Laid::Folder("values", vec![Laid::File("values.json")]),
         ];
         let _ = session.store.discard_laid(&self.root, &laid);
     }
@@ -163,8 +158,8 @@ impl Room {
     /// Whether the folders are those that were laid out. Whatever a link in their place leads to is not the step's: it must not be taken,
     /// which would move it away. Nothing of the step runs any more, so nobody can change that after the look.
     fn is_as_given(&self, plugin: bool) -> Result<(), Failure> {
-        let values = (!plugin).then(|| (self.given(), "$FLOWRUN_VALUES"));
-        for (folder, name) in [(self.work(), "."), (self.work().join("out"), "out")].into_iter().chain(values) {
+        let home = (!plugin).then(|| (self.home(), "$HOME"));
+        for (folder, name) in [(self.work(), "."), (self.work().join("out"), "out")].into_iter().chain(home) {
             if !std::fs::symlink_metadata(&folder).is_ok_and(|found| found.is_dir()) {
                 let text = format!("`{name}` is not the folder that it was given any more");
                 return Err(Failure::new(FailureKind::Output, text)
@@ -193,7 +188,12 @@ impl Room {
     }
 
     fn strays(&self, job: &Job) -> Vec<String> {
-        let Ok(entries) = std::fs::read_dir(self.work().join("out")) else { return Vec::new() };
+        let out = self.work().join("out");
+        // Most often nothing is left, which is seen by that it can be removed. It is thrown away in any case.
+        if std::fs::remove_dir(&out).is_ok() {
+            return Vec::new();
+        }
+        let Ok(entries) = std::fs::read_dir(out) else { return Vec::new() };
         // A folder that is an output was taken file by file and stays, empty.
         let taken = |name: &String| job.outputs.get(name).is_some_and(|kind| kind == "dir");
         let names = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));

@@ -12,10 +12,11 @@ use super::execute::{self, Attempt, Ends, Worked};
 use super::refused::{Limits, Refusals};
 use super::room::Room;
 use super::session::Session;
+use super::toolset::Farm;
 use crate::fetch::Lock;
 use crate::process::{self, Sandbox};
 use crate::python;
-use crate::tools::{self, Tools};
+use crate::tools;
 use crate::wasm::Ear;
 
 /// The largest `values.json`: values are metrics and decisions, and stay in memory and in every record.
@@ -32,7 +33,8 @@ pub(super) fn run(
     let Work::Process { script, .. } = &attempt.job.work else { return Ok(Worked::default()) };
     let (python, _held) = environment(session, attempt, say)?.unzip();
     let tools = session.tools_of(&attempt.job.work)?;
-    let shell = Shell { session, attempt, room, tools: &tools, python: python.as_ref() };
+    let farm = session.tools_farm(&attempt.run, &tools)?;
+    let shell = Shell { session, attempt, room, farm: &farm, python: python.as_ref() };
     let command = shell.command(script)?;
     let refusals = RefCell::new(Refusals::new(Limits {
         sandbox: command.sandbox.clone(),
@@ -93,7 +95,7 @@ struct Shell<'a> {
     session: &'a Session,
     attempt: &'a Attempt,
     room: &'a Room,
-    tools: &'a Tools,
+    farm: &'a Farm,
     python: Option<&'a python::Environment>,
 }
 
@@ -102,7 +104,7 @@ impl Shell<'_> {
         let Work::Process { env, secrets, sandbox, network, .. } = &self.attempt.job.work else {
             return Err(Failure::new(FailureKind::Infrastructure, "not a process: a bug of flowrun's"));
         };
-        let mut all = self.base(*sandbox)?;
+        let mut all = self.base(*sandbox);
         all.extend(env.clone());
         let secrets = resolved(secrets)?;
         let hidden = secrets.values().cloned().collect();
@@ -112,22 +114,21 @@ impl Shell<'_> {
             dir: self.room.work(),
             env: all,
             secrets: hidden,
-            sandbox: (*sandbox && process::sandbox_missing().is_none()).then(|| self.sandbox()).transpose()?,
+            sandbox: (*sandbox && process::sandbox_missing().is_none()).then(|| self.sandbox()),
             offline: !network,
             ..process::Command::default()
         })
     }
 
     /// The variables that every step has: the same on every machine, but for the folders. Documented in the reference.
-    fn base(&self, sandbox: bool) -> Result<BTreeMap<String, String>, Failure> {
+    fn base(&self, sandbox: bool) -> BTreeMap<String, String> {
         let text = |path: &Path| path.display().to_string();
-        let tools = self.session.tools_folder(&self.attempt.run, self.tools)?;
         let mut path: Vec<String> = self.python.iter().map(|python| text(&python.bin)).collect();
-        path.push(text(&tools));
+        path.push(text(&self.farm.folder));
         if !sandbox {
             path.push(self.session.toolbox.path());
         }
-        Ok([
+        [
             ("PATH", path.join(":")),
             ("HOME", text(&self.room.home())),
             ("TMPDIR", text(&self.room.tmp())),
@@ -140,25 +141,25 @@ impl Shell<'_> {
             ("FLOWRUN_VALUES", text(&self.room.values())),
         ]
         .map(|(name, value)| (name.to_owned(), value))
-        .into())
+        .into()
     }
 
-    fn sandbox(&self) -> Result<Sandbox, Failure> {
+    fn sandbox(&self) -> Sandbox {
         let room = self.room;
-        let root = &self.session.project.root;
-        let mut run = tools::shown_for(self.tools.values().map(|tool| tool.file.as_path()), root);
+        let mut run = self.farm.shown.clone();
         if let Some(python) = self.python {
             run.push(python.root.clone());
-            run.extend(tools::shown_for([python.interpreter.path.as_path()].into_iter(), root));
+            let interpreter = [python.interpreter.path.as_path()].into_iter();
+            run.extend(tools::shown_for(interpreter, &self.session.project.root));
         }
         run.push(room.inputs());
         let gpu = self.attempt.planned.step.resources.as_ref().and_then(|resources| resources.gpu);
-        Ok(Sandbox {
-            read: vec![self.session.tools_folder(&self.attempt.run, self.tools)?],
+        Sandbox {
+            read: vec![self.farm.folder.clone()],
             run,
-            write: vec![room.work(), room.home(), room.tmp(), room.given()],
+            write: vec![room.work(), room.home(), room.tmp()],
             gpu: gpu.is_some_and(|count| count > 0),
-        })
+        }
     }
 }
 

@@ -32,7 +32,14 @@ struct Server {
     control: UnixStream,
     process: Mutex<Child>,
     /// Guards of its that wait for a command: no more than there ever were commands at once.
-    resting: Mutex<Vec<(UnixStream, Pid)>>,
+    resting: Mutex<Vec<Resting>>,
+}
+
+/// A guard that waits for a command.
+struct Resting {
+    is_bound: bool,
+    socket: UnixStream,
+    leader: Pid,
 }
 
 /// The server that guards come from.
@@ -44,9 +51,13 @@ impl Origin {
         Server::of(program).map(Self)
     }
 
-    /// A guard that waits for a command, and its process. The last that was given one: what it needs is still in the processor's cache.
-    pub(super) fn rested(&self) -> Option<(UnixStream, Pid)> {
-        self.0.resting().pop()
+    /// A guard that waits for a command with or without bounds, and its process. The last that was given one: what it needs is still in the
+    /// processor's cache.
+    pub(super) fn rested(&self, is_bound: bool) -> Option<(UnixStream, Pid)> {
+        let mut resting = self.0.resting();
+        let last = resting.iter().rposition(|guard| guard.is_bound == is_bound)?;
+        let Resting { socket, leader, .. } = resting.remove(last);
+        Some((socket, leader))
     }
 
     /// Asks for a guard with this as its socket.
@@ -61,8 +72,8 @@ impl Origin {
     }
 
     /// The guard waits for another command.
-    pub(super) fn rest(self, socket: UnixStream, leader: Pid) {
-        self.0.resting().push((socket, leader));
+    pub(super) fn rest(self, is_bound: bool, socket: UnixStream, leader: Pid) {
+        self.0.resting().push(Resting { is_bound, socket, leader });
     }
 
     /// The guard ended. Its server waits for it some time later, so until then its number is not given out again.
@@ -93,7 +104,7 @@ impl Server {
         Ok(server)
     }
 
-    fn resting(&self) -> MutexGuard<'_, Vec<(UnixStream, Pid)>> {
+    fn resting(&self) -> MutexGuard<'_, Vec<Resting>> {
         self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -20,7 +20,7 @@ impl Origin {
     }
 
     /// No guard waits.
-    pub(super) fn rested(&self) -> Option<(UnixStream, Pid)> {
+    pub(super) fn rested(&self, _is_bound: bool) -> Option<(UnixStream, Pid)> {
         None
     }
 
@@ -30,7 +30,7 @@ impl Origin {
     }
 
     /// The guard is of no more use.
-    pub(super) fn rest(self, socket: UnixStream, _leader: Pid) {
+    pub(super) fn rest(self, _is_bound: bool, socket: UnixStream, _leader: Pid) {
         drop(socket);
         self.ended();
     }
