@@ -150,7 +150,7 @@ impl Line {
 
     /// Its text, with the terminal's codes where `colour`.
     pub(crate) fn paint(&self, colour: bool) -> String {
-        let mut painted = String::new();
+        let mut painted = String::with_capacity(self.parts.iter().map(|(_, text)| text.len()).sum());
         for (tone, text) in &self.parts {
             if colour && *tone != Tone::Plain {
                 let style = tone.style();

@@ -51,8 +51,13 @@ pub fn is_tool(text: &str) -> bool {
 
 /// The words of a script that may be programs: names, and absolute paths. Each once, in order.
 pub fn words(script: &str) -> Vec<&str> {
-    let pieces = script.lines().flat_map(|line| pieces(without_comment(line)));
-    let mut found: Vec<&str> = pieces.filter(|word| is_word(word)).collect();
+    let mut found = Vec::new();
+    for piece in script.lines().flat_map(|line| pieces(without_comment(line))) {
+        match piece.bytes().any(|byte| matches!(byte, b'{' | b'$' | b'=')) {
+            true => found.extend(without_variables(piece).flat_map(of_assignment).filter(|word| is_word(word))),
+            false => found.extend(Some(piece).filter(|word| is_word(word))),
+        }
+    }
     found.sort_unstable();
     found.dedup();
     if !found.iter().any(|word| STARTERS.binary_search(word).is_ok()) {
@@ -80,15 +85,15 @@ fn without_comment(line: &str) -> &str {
     line
 }
 
-/// What stands between what separates words, quotes too: `sh -c "sort x"` holds `sort`. What follows a `$` is a variable.
+/// What stands between what separates words, quotes too: `sh -c "sort x"` holds `sort`.
 fn pieces(line: &str) -> impl Iterator<Item = &str> {
     let ends = |c: char| {
         is_space(c) || matches!(c, ';' | '|' | '&' | '(' | ')' | '}' | '<' | '>' | '"' | '\'' | '`' | '\\' | '!')
     };
-    line.split(ends).filter(|piece| !piece.is_empty()).flat_map(without_variables).flat_map(of_assignment)
+    line.split(ends).filter(|piece| !piece.is_empty())
 }
 
-/// `a$b` is `a`, `${b` is nothing, `{b` is `b`.
+/// What follows a `$` is a variable: `a$b` is `a`, `${b` is nothing, `{b` is `b`.
 fn without_variables(piece: &str) -> impl Iterator<Item = &str> {
     let mut after_dollar = false;
     piece.split('{').filter_map(move |part| {
