@@ -204,18 +204,22 @@ fn what_was_only_touched_is_read_again_once() {
 fn damage_in_the_store_is_found_by_a_repeat_too() {
     let yard = Yard::new();
     std::thread::sleep(REST);
-    let contents: [&[u8]; 4] = [b"seed\nand made\n", b"inside\n", b"executable\n", b"flowrun-tree 1\n"];
+    // One of the listings is that of the code, which is made again without a step.
+    let contents: [(&[u8], usize); 4] =
+        [(b"seed\nand made\n", 1), (b"inside\n", 1), (b"executable\n", 2), (b"flowrun-tree 1\n", 3)];
     for damage in Damage::ALL {
-        for content in contents {
+        for (content, times) in contents {
             yard.arm("whole");
             let all = blobs(&yard.bed.store());
             let same: Vec<&PathBuf> =
                 all.iter().filter(|(_, bytes)| bytes.starts_with(content)).map(|(path, _)| path).collect();
-            assert_eq!(same.len(), 1 + usize::from(content != contents[0] && content != contents[1]), "{same:?}");
+            assert_eq!(same.len(), times, "{same:?}");
             for path in same {
                 yard.arm("whole");
+                let is_code = all[path].windows(4).any(|name| name == b"a.sh");
                 damage.to(path);
-                assert_eq!(yard.ran(&[]), ["make"], "{damage:?}, {content:?}");
+                let ran = yard.ran(&[]);
+                assert!(if is_code { ran.is_empty() } else { ran == ["make"] }, "{damage:?}, {content:?}: {ran:?}");
             }
         }
         yard.arm("whole again");
