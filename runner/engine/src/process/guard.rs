@@ -80,10 +80,12 @@ fn guard() -> io::Result<()> {
         let job = Job::decode(watch.incoming())?;
         // What a command of its own network or a pipe to feed leaves on a guard is not for the next one's.
         let once = cfg!(not(target_os = "linux")) || job.offline || job.stdin.is_some();
-        let reports = see_through(job, pipes, &mut watch, &mut known, &socket)?;
+        let reports = see_through(job, &pipes, &mut watch, &mut known, &socket)?;
         let is_whole = !once && !watch.incoming().holds() && reports.iter().all(|report| *report != Report::Left);
         let ready = is_whole.then_some(Report::Ready);
         tell(&socket, &reports.into_iter().chain(ready).collect::<Vec<_>>())?;
+        // Last: each would wake flowrun before there is anything to tell it.
+        drop(pipes);
         if !is_whole {
             break;
         }
@@ -91,15 +93,15 @@ fn guard() -> io::Result<()> {
     Ok(())
 }
 
-/// Starts a job's command and sees it to its end; what there is to report. Nothing of it is left then, nor are its pipes.
+/// Starts a job's command and sees it to its end; what there is to report.
 fn see_through(
     job: Job,
-    pipes: [OwnedFd; 2],
+    pipes: &[OwnedFd; 2],
     watch: &mut Watch,
     known: &mut Known,
     socket: &UnixStream,
 ) -> io::Result<Vec<Report>> {
-    let command = match start(job, &pipes, known) {
+    let command = match start(job, pipes, known) {
         Ok(command) => command,
         Err(report) => return Ok(vec![report]),
     };
@@ -110,9 +112,9 @@ fn see_through(
     oversee(command, watch).inspect_err(|error| {
         // Whatever went wrong, the command must not outlive it.
         kill_all(command);
-        let [_, stderr] = pipes.map(File::from);
+        let text = format!("flowrun's guard failed: {error}\n");
         // The only place where anyone may look.
-        let _ = writeln!(&stderr, "flowrun's guard failed: {error}");
+        let _ = rustix::io::write(&pipes[1], text.as_bytes());
     })
 }
 
