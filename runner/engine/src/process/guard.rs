@@ -3,7 +3,6 @@
 //! One thread, and no async runtime: a guard is forked in a fraction of a millisecond. It sees one command after the other through: when a command
 //! is over nothing of it is left below the guard, which the kernel tells, and on the guard it never had a hold.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -150,7 +149,7 @@ fn start(job: Job, [stdout, stderr]: &[OwnedFd; 2], known: &mut Known) -> Result
     let rules = job.sandbox.as_ref().map(|sandbox| Rules::new(sandbox, known)).transpose();
     let rules = rules.map_err(|_| Report::Unconfined)?;
     let (stdin, feeding) = match &job.stdin {
-        None => (File::open("/dev/null").map_err(failed)?.into(), None),
+        None => (std::fs::File::open("/dev/null").map_err(failed)?.into(), None),
         Some(_) => io::pipe().map(|(stdin, feeding)| (OwnedFd::from(stdin), Some(feeding))).map_err(failed)?,
     };
     let command = bear(&job, [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()], rules.as_ref())?;
