@@ -93,8 +93,10 @@ pub(super) fn attend(
         err.hear(complained, reports.over);
         if report != Ready::No && reports.hear(guard) {
             out.say_left(reports.left);
-            let until = Instant::now() + DRAIN;
-            (out.until, err.until) = (Some(until), Some(until));
+            // A guard that is ready for another has seen the end of all that could write: what there is, is there.
+            let patience = if reports.so_far.ready { Duration::ZERO } else { DRAIN };
+            out.is_over_in(patience);
+            err.is_over_in(patience);
         }
     }
 }
@@ -148,7 +150,8 @@ struct Voice<'a> {
     waiting: VecDeque<Say>,
     /// When a line that is held back is let go.
     release: Option<Instant>,
-    /// Until when it is read on although the guard has ended.
+    /// For how long nothing may come once the guard has ended, and until when that is.
+    patience: Duration,
     until: Option<Instant>,
 }
 
@@ -162,6 +165,7 @@ impl<'a> Voice<'a> {
             found: Vec::new(),
             waiting: VecDeque::new(),
             release: None,
+            patience: DRAIN,
             until: None,
         }
     }
@@ -173,6 +177,12 @@ impl<'a> Voice<'a> {
 
     fn is_over(&self) -> bool {
         self.pipe.is_none() && self.waiting.is_empty()
+    }
+
+    /// The guard has ended: it is read on until nothing comes for so long.
+    fn is_over_in(&mut self, patience: Duration) {
+        self.patience = patience;
+        self.until = Some(Instant::now() + patience);
     }
 
     /// When to look after it again, if nothing comes.
@@ -198,7 +208,7 @@ impl<'a> Voice<'a> {
         };
         if read > 0 {
             self.lines.feed(&self.buffer, &mut self.found);
-            self.until = over.then(|| Instant::now() + DRAIN);
+            self.until = over.then(|| Instant::now() + self.patience);
             self.release = self.lines.holds().then(|| self.release.unwrap_or_else(|| Instant::now() + HOLD));
         } else {
             self.pipe = None;

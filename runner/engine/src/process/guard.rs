@@ -3,7 +3,6 @@
 //! One thread, and no async runtime: a guard is forked in a fraction of a millisecond. It sees one command after the other through: when a command
 //! is over nothing of it is left below the guard, which the kernel tells, and on the guard it never had a hold.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -80,10 +79,12 @@ fn guard() -> io::Result<()> {
         let job = Job::decode(watch.incoming())?;
         // What a command of its own network or a pipe to feed leaves on a guard is not for the next one's.
         let once = cfg!(not(target_os = "linux")) || job.offline || job.stdin.is_some();
-        let reports = see_through(job, pipes, &mut watch, &mut known, &socket)?;
+        let reports = see_through(job, &pipes, &mut watch, &mut known, &socket)?;
         let is_whole = !once && !watch.incoming().holds() && reports.iter().all(|report| *report != Report::Left);
         let ready = is_whole.then_some(Report::Ready);
         tell(&socket, &reports.into_iter().chain(ready).collect::<Vec<_>>())?;
+        // Last: each would wake flowrun before there is anything to tell it.
+        drop(pipes);
         if !is_whole {
             break;
         }
@@ -91,15 +92,15 @@ fn guard() -> io::Result<()> {
     Ok(())
 }
 
-/// Starts a job's command and sees it to its end; what there is to report. Nothing of it is left then, nor are its pipes.
+/// Starts a job's command and sees it to its end; what there is to report.
 fn see_through(
     job: Job,
-    pipes: [OwnedFd; 2],
+    pipes: &[OwnedFd; 2],
     watch: &mut Watch,
     known: &mut Known,
     socket: &UnixStream,
 ) -> io::Result<Vec<Report>> {
-    let command = match start(job, &pipes, known) {
+    let command = match start(job, pipes, known) {
         Ok(command) => command,
         Err(report) => return Ok(vec![report]),
     };
@@ -110,9 +111,9 @@ fn see_through(
     oversee(command, watch).inspect_err(|error| {
         // Whatever went wrong, the command must not outlive it.
         kill_all(command);
-        let [_, stderr] = pipes.map(File::from);
+        let text = format!("flowrun's guard failed: {error}\n");
         // The only place where anyone may look.
-        let _ = writeln!(&stderr, "flowrun's guard failed: {error}");
+        let _ = rustix::io::write(&pipes[1], text.as_bytes());
     })
 }
 
@@ -148,7 +149,7 @@ fn start(job: Job, [stdout, stderr]: &[OwnedFd; 2], known: &mut Known) -> Result
     let rules = job.sandbox.as_ref().map(|sandbox| Rules::new(sandbox, known)).transpose();
     let rules = rules.map_err(|_| Report::Unconfined)?;
     let (stdin, feeding) = match &job.stdin {
-        None => (File::open("/dev/null").map_err(failed)?.into(), None),
+        None => (std::fs::File::open("/dev/null").map_err(failed)?.into(), None),
         Some(_) => io::pipe().map(|(stdin, feeding)| (OwnedFd::from(stdin), Some(feeding))).map_err(failed)?,
     };
     let command = bear(&job, [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()], rules.as_ref())?;

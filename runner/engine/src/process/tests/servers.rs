@@ -182,7 +182,10 @@ async fn a_guard_sees_one_command_after_the_other_through() {
     assert_eq!((end, lines[0].1.split_whitespace().count()), (Ok(()), 1), "itself: {lines:?}");
     assert_eq!(guard().await, first);
     kill(&first);
-    gone(&first).await;
+    // Its server has not waited for it yet.
+    while !std::fs::read_to_string(format!("/proc/{first}/stat")).unwrap().contains(") Z ") {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     assert_ne!(guard().await, first);
     let (end, _) = outcome(&own(dir.path(), "exit 3")).await;
     assert_eq!(end.unwrap_err().message, "exited with 3");
