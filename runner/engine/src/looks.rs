@@ -84,6 +84,11 @@ impl Looks {
         self.add(path, Seen::There);
     }
 
+    /// Something really lies there, once all links are followed.
+    pub(crate) fn really(&self, path: &Path, real: &Path) {
+        self.add(path, Seen::Real(State::of_bytes(real.as_os_str().as_encoded_bytes())));
+    }
+
     /// Looks at what is read whole, or is looked through: there in its state, or not there; and at what it leads to, where it is a link.
     pub(crate) fn glance(&self, path: &Path) {
         if !self.are_wanted() {

@@ -380,17 +380,24 @@ impl Around {
         let plain = !path.as_os_str().as_encoded_bytes().ends_with(b"/")
             && !path.as_os_str().as_encoded_bytes().ends_with(b"/.");
         let (Some(folder), Some(name)) = (path.parent().filter(|_| plain), path.file_name()) else {
-            return std::fs::canonicalize(path);
+            return self.really(path);
         };
         if std::fs::symlink_metadata(path)?.is_symlink() {
-            return std::fs::canonicalize(path);
+            return self.really(path);
         }
         let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
         let real = match folders.entry(folder.to_owned()) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => unknown.insert(std::fs::canonicalize(folder)?),
+            Entry::Vacant(unknown) => unknown.insert(self.really(folder)?),
         };
+        self.looks.there(path);
         Ok(real.join(name))
+    }
+
+    fn really(&self, path: &Path) -> std::io::Result<PathBuf> {
+        let real = std::fs::canonicalize(path)?;
+        self.looks.really(path, &real);
+        Ok(real)
     }
 }
 
@@ -402,10 +409,7 @@ impl World for Around {
         }
         let path = self.folder.join(path);
         match self.real(&path) {
-            Ok(real) if real.starts_with(&self.root) => {
-                self.looks.there(&path);
-                Some(true)
-            }
+            Ok(real) if real.starts_with(&self.root) => Some(true),
             Ok(_) => None,
             Err(_) => Some(false),
         }

@@ -10,6 +10,7 @@
 //! t PATH                                  something is
 //! = STATE PATH                            what is there is in this state, links not followed
 //! > STATE PATH                            what it leads to is
+//! r STATE PATH                            where it really is, links followed: a digest of that path
 //! f STATE MODE SIZE DIGEST PATH           a file of the workspace: in this state, or with these bytes
 //! b MODE SIZE PATH                        kept bytes, as they were kept
 //! 8f…                                     the blake3 of all lines above, with their line feeds
@@ -44,7 +45,12 @@ impl State {
         for (place, time) in times.chunks_exact_mut(16).zip([stat.mtime, stat.ctime]) {
             place.copy_from_slice(&time.to_le_bytes());
         }
-        let hex = blake3::hash(&bytes).to_hex();
+        Self::of_bytes(&bytes)
+    }
+
+    /// Of anything else that is only compared.
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        let hex = blake3::hash(bytes).to_hex();
         let mut short = [0; 32];
         short.copy_from_slice(&hex.as_bytes()[..32]);
         Self(short)
@@ -70,6 +76,8 @@ pub enum Seen {
     Itself(State),
     /// A link that leads to something in this state.
     Leads(State),
+    /// Something that really lies at the path of this digest, once all links are followed.
+    Real(State),
     /// A file of the workspace in this state, with this content.
     File(State, Artifact),
     /// Kept bytes: whether they may be executed, and how many.
@@ -112,7 +120,7 @@ impl<'a> Repeat<'a> {
         let (text, sum) = last_line(bytes)?;
         let body = text.strip_prefix(HEADER).filter(|_| is_digest_of(sum, text.as_bytes()))?;
         let (said, looks) = body.split_once("\n\n")?;
-        let mut lines = said.lines();
+        let mut lines = said.split('\n');
         let finding = serde_json::from_str(lines.next()?).ok()?;
         let event = |line| serde_json::from_str(line).ok().map(|stamped: Stamped| stamped.event);
         Some(Self { finding, told: lines.map(event).collect::<Option<_>>()?, looks })
@@ -120,7 +128,8 @@ impl<'a> Repeat<'a> {
 
     /// What must be as it was; `None` stands for a line that is not known.
     pub fn looks(&self) -> impl Iterator<Item = Option<Look<'a>>> {
-        self.looks.lines().map(look)
+        // A path may end with a carriage return.
+        self.looks.split_terminator('\n').map(look)
     }
 }
 
@@ -153,6 +162,7 @@ fn write(text: &mut String, look: &Look<'_>) {
         Seen::There => write!(text, "t "),
         Seen::Itself(state) => write!(text, "= {} ", state.text()),
         Seen::Leads(state) => write!(text, "> {} ", state.text()),
+        Seen::Real(state) => write!(text, "r {} ", state.text()),
         Seen::File(state, Artifact { mode, digest, size }) => {
             write!(text, "f {} {} {size} {digest} ", state.text(), mode.text())
         }
@@ -167,10 +177,15 @@ fn look(line: &str) -> Option<Look<'_>> {
     let (seen, path) = match kind {
         "a" => (Seen::Absent, rest),
         "t" => (Seen::There, rest),
-        "=" | ">" => {
+        "=" | ">" | "r" => {
             let (state, path) = rest.split_once(' ')?;
             let state = State::parse(state)?;
-            (if kind == "=" { Seen::Itself(state) } else { Seen::Leads(state) }, path)
+            let seen = match kind {
+                "=" => Seen::Itself(state),
+                ">" => Seen::Leads(state),
+                _ => Seen::Real(state),
+            };
+            (seen, path)
         }
         "f" => {
             let mut words = rest.splitn(5, ' ');

@@ -149,7 +149,8 @@ fn a_record_is_read_as_far_as_it_is_known() {
 fn looked_at(path: &str, artifact: Artifact, number: u64) -> Vec<Look<'_>> {
     let state = State::of(&known((number, 1, 2, 3, -4)).stat);
     let kept = Seen::Kept(artifact.mode, number);
-    let all = [Seen::Absent, Seen::There, Seen::Itself(state), Seen::Leads(state), Seen::File(state, artifact), kept];
+    let file = Seen::File(state, artifact);
+    let all = [Seen::Absent, Seen::There, Seen::Itself(state), Seen::Leads(state), Seen::Real(state), file, kept];
     all.map(|seen| Look { path, seen }).to_vec()
 }
 

@@ -1,25 +1,32 @@
 //! The guard: a process between flowrun and the command (see the module's essay for why).
 //!
-//! One thread, and no async runtime: a guard is forked in a fraction of a millisecond.
+//! One thread, and no async runtime: a guard is forked in a fraction of a millisecond. It sees one command after the other through: when a command
+//! is over nothing of it is left below the guard, which the kernel tells, and on the guard it never had a hold.
 
-use std::io::{self, BufReader, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::process::{Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, WaitStatus, setsid};
 
+use super::GRACE;
 #[cfg(target_os = "linux")]
-use super::sandbox::{Rules, leave_network};
+use super::birth::bear;
+use super::hand::Incoming;
+#[cfg(target_os = "linux")]
+use super::rules::{Known, Rules, leave_network};
 #[cfg(target_os = "linux")]
 use super::server::{Role, serve};
 use super::tree::{kill_all, terminate_all};
-use super::watch::{Event, Watch, let_through};
+use super::watch::{Event, Watch};
 use super::wire::{Job, Report};
-use super::{GRACE, Sandbox};
+
+/// There is nothing to remember.
+#[cfg(not(target_os = "linux"))]
+type Known = ();
 
 /// How long the guard tries to get rid of what is left before it says that something is. Only what cannot be killed takes that
 /// long: a process in an uninterruptible wait for a broken disk, or one that became another user.
@@ -29,16 +36,13 @@ const ROUND: Duration = Duration::from_millis(5);
 /// How much sooner than flowrun the kernel should take the command when memory runs out (of 1000).
 const OOM_SCORE: &str = "300";
 
-/// Becomes a guard: runs the one job that stdin, a socket, brings, and reports on the same socket. On Linux first the server that guards
-/// are forked from. The exit code tells whether it could.
+/// Becomes a guard: runs the jobs that stdin, a socket, brings, one after the other, and reports on the same socket. On Linux first the server
+/// that guards are forked from. The exit code tells whether it could.
 pub fn guard_main() -> i32 {
     match begin() {
         Ok(()) => 0,
-        Err(error) => {
-            // The pipe of the step's stderr: the only place where anyone may look.
-            let _ = writeln!(io::stderr(), "flowrun's guard failed: {error}");
-            1
-        }
+        // Nobody would hear of it here, and flowrun hears that it ended.
+        Err(_) => 1,
     }
 }
 
@@ -68,27 +72,48 @@ fn guard() -> io::Result<()> {
     }
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     // Before all else: who hears nothing of a guard may ask for another, since nothing was started.
-    tell(&socket, Report::Guarding(rustix::process::getpid().as_raw_nonzero().get()))?;
-    let mut incoming = BufReader::new(socket.try_clone()?);
-    let job = Job::decode(&mut incoming)?;
-    let mut watch = Watch::begin(incoming)?;
-    let command = match start(job) {
-        Ok(command) => command,
-        Err(report) => return tell(&socket, report),
-    };
-    if cfg!(not(target_os = "linux")) {
-        // flowrun may be gone already, which is found out below: then there is a tree to kill, and nobody to tell.
-        let _ = tell(&socket, Report::Started(command.as_raw_nonzero().get()));
-    }
-    match oversee(command, &mut watch) {
-        Ok(reports) => reports.into_iter().for_each(|report| drop(tell(&socket, report))),
-        // Whatever went wrong, the command must not outlive it.
-        Err(error) => {
-            kill_all(command);
-            return Err(error);
+    tell(&socket, &[Report::Guarding(rustix::process::getpid().as_raw_nonzero().get())])?;
+    let mut watch = Watch::begin(Incoming::new(socket.try_clone()?))?;
+    let mut known = Known::default();
+    while let Some(fds) = watch.incoming().receive()? {
+        let Ok(pipes) = <[OwnedFd; 2]>::try_from(fds) else { return Err(io::ErrorKind::InvalidData.into()) };
+        let job = Job::decode(watch.incoming())?;
+        // What a command of its own network or a pipe to feed leaves on a guard is not for the next one's.
+        let once = cfg!(not(target_os = "linux")) || job.offline || job.stdin.is_some();
+        let reports = see_through(job, pipes, &mut watch, &mut known, &socket)?;
+        let is_whole = !once && !watch.incoming().holds() && reports.iter().all(|report| *report != Report::Left);
+        let ready = is_whole.then_some(Report::Ready);
+        tell(&socket, &reports.into_iter().chain(ready).collect::<Vec<_>>())?;
+        if !is_whole {
+            break;
         }
     }
     Ok(())
+}
+
+/// Starts a job's command and sees it to its end; what there is to report. Nothing of it is left then, nor are its pipes.
+fn see_through(
+    job: Job,
+    pipes: [OwnedFd; 2],
+    watch: &mut Watch,
+    known: &mut Known,
+    socket: &UnixStream,
+) -> io::Result<Vec<Report>> {
+    let command = match start(job, &pipes, known) {
+        Ok(command) => command,
+        Err(report) => return Ok(vec![report]),
+    };
+    if cfg!(not(target_os = "linux")) {
+        // flowrun may be gone already, which is found out below: then there is a tree to kill, and nobody to tell.
+        let _ = tell(socket, &[Report::Started(command.as_raw_nonzero().get())]);
+    }
+    oversee(command, watch).inspect_err(|error| {
+        // Whatever went wrong, the command must not outlive it.
+        kill_all(command);
+        let [_, stderr] = pipes.map(File::from);
+        // The only place where anyone may look.
+        let _ = writeln!(&stderr, "flowrun's guard failed: {error}");
+    })
 }
 
 /// Closes to the command what flowrun's own caller left open: a CI runner's pipes, a build tool's tokens.
@@ -103,81 +128,76 @@ fn keep_to_ourselves() {
     }
 }
 
-pub(super) fn tell(mut socket: &UnixStream, report: Report) -> io::Result<()> {
-    socket.write_all(report.encode().as_bytes())
+pub(super) fn tell(mut socket: &UnixStream, reports: &[Report]) -> io::Result<()> {
+    let text: String = reports.iter().map(|report| report.encode()).collect();
+    socket.write_all(text.as_bytes())
 }
 
 /// Starts the command as the leader of a group of its own, in its sandbox; or says why not.
-fn start(job: Job) -> Result<Pid, Report> {
-    let errno = |error: io::Error| error.raw_os_error().unwrap_or(0);
-    let mut process = Process::new(&job.program);
-    if job.offline {
-        leave_network().map_err(|error| Report::Online(errno(error)))?;
-    }
-    if let Some(sandbox) = &job.sandbox {
-        confine(&mut process, sandbox)?;
-    }
-    start_in(process, job).map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidInput => Report::Unconfined,
-        _ => Report::Failed(errno(error)),
-    })
-}
-
-/// Puts the rules of a sandbox between the fork and the exec of a process.
 #[cfg(target_os = "linux")]
-fn confine(process: &mut Process, sandbox: &Sandbox) -> Result<(), Report> {
-    let mut rules = Rules::new(sandbox).map_err(|_| Report::Unconfined)?;
-    // SAFETY: no other thread runs in this process, so nothing that the hook uses can be locked by one; where it goes well it makes two
-    // system calls and allocates nothing.
-    unsafe { process.pre_exec(move || rules.take_on()) };
-    Ok(())
+fn start(job: Job, [stdout, stderr]: &[OwnedFd; 2], known: &mut Known) -> Result<Pid, Report> {
+    let failed = |error: io::Error| Report::Failed(error.raw_os_error().unwrap_or(0));
+    if job.offline {
+        leave_network().map_err(|error| Report::Online(error.raw_os_error().unwrap_or(0)))?;
+        known.is_elsewhere();
+    }
+    if job.sandbox.is_none() && known.is_bound() {
+        // flowrun never asks this of it.
+        return Err(Report::Failed(libc::EINVAL));
+    }
+    let rules = job.sandbox.as_ref().map(|sandbox| Rules::new(sandbox, known)).transpose();
+    let rules = rules.map_err(|_| Report::Unconfined)?;
+    let (stdin, feeding) = match &job.stdin {
+        None => (File::open("/dev/null").map_err(failed)?.into(), None),
+        Some(_) => io::pipe().map(|(stdin, feeding)| (OwnedFd::from(stdin), Some(feeding))).map_err(failed)?,
+    };
+    let command = bear(&job, [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()], rules.as_ref())?;
+    let _ = std::fs::write(format!("/proc/{}/oom_score_adj", command.as_raw_nonzero()), OOM_SCORE);
+    if let (Some(pipe), Some(bytes)) = (feeding, job.stdin) {
+        feed(pipe, bytes).map_err(|error| {
+            kill_all(command);
+            failed(error)
+        })?;
+    }
+    Ok(command)
 }
 
-/// flowrun asks for a sandbox only where there is one.
+/// Writes what a command reads. It need not read what it is given: a broken pipe is its own business.
+fn feed(mut pipe: impl Write + Send + 'static, bytes: Vec<u8>) -> io::Result<()> {
+    std::thread::Builder::new().name("feed".into()).spawn(move || pipe.write_all(&bytes).ok()).map(drop)
+}
+
+/// The same; there are no sandboxes, and flowrun asks for one only where there are.
 #[cfg(not(target_os = "linux"))]
-fn confine(_process: &mut Process, _sandbox: &Sandbox) -> Result<(), Report> {
-    Err(Report::Unconfined)
+fn start(job: Job, [stdout, stderr]: &[OwnedFd; 2], _known: &mut Known) -> Result<Pid, Report> {
+    if job.offline {
+        let errno = rustix::io::Errno::NOTSUP;
+        return Err(Report::Online(errno.raw_os_error()));
+    }
+    if job.sandbox.is_some() {
+        return Err(Report::Unconfined);
+    }
+    start_in(job, stdout, stderr).map_err(|error| Report::Failed(error.raw_os_error().unwrap_or(0)))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn leave_network() -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-fn start_in(mut process: Process, job: Job) -> io::Result<Pid> {
+fn start_in(job: Job, stdout: &OwnedFd, stderr: &OwnedFd) -> io::Result<Pid> {
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command as Process, Stdio};
+    let mut process = Process::new(&job.program);
     if let Some((name, args)) = job.argv.split_first() {
         process.arg0(name).args(args);
     }
     process.env_clear().envs(job.env).current_dir(&job.dir).process_group(0);
     process.stdin(if job.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+    process.stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
     // SAFETY: between fork and exec the hook makes a system call and allocates nothing, nor does it take a lock.
-    unsafe { process.pre_exec(let_through) };
-    #[cfg(target_os = "linux")]
-    die_with_guard(&mut process);
+    unsafe { process.pre_exec(super::watch::let_through) };
     let mut child = process.spawn()?;
-    let _ = std::fs::write(format!("/proc/{}/oom_score_adj", child.id()), OOM_SCORE);
-    if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), job.stdin) {
-        // A command need not read what it is given: a broken pipe is its own business.
-        let feed = std::thread::Builder::new().name("feed".into()).spawn(move || pipe.write_all(&bytes).ok());
-        if let Err(error) = feed {
-            let _ = child.kill();
-            return Err(error);
-        }
+    if let (Some(pipe), Some(bytes)) = (child.stdin.take(), job.stdin) {
+        feed(pipe, bytes).inspect_err(|_| drop(child.kill()))?;
     }
     i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| io::Error::other("a process without a number"))
-}
-
-/// The kernel kills the command when the guard dies. It is the thread's death that counts, and this is the main thread.
-#[cfg(target_os = "linux")]
-fn die_with_guard(process: &mut Process) {
-    let guard = rustix::process::getpid();
-    let hook = move || {
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-        // It may have died before the line above.
-        if rustix::process::getppid() == Some(guard) { Ok(()) } else { Err(rustix::io::Errno::SRCH.into()) }
-    };
-    // SAFETY: between fork and exec the hook makes two system calls and allocates nothing, nor does it take a lock.
-    unsafe { process.pre_exec(hook) };
 }
 
 /// What is being done about the tree.

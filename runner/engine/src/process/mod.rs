@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   flowrun ──spawn──► server (flowrun itself, `__guard`) ──fork──► guard ──spawn──► the command ──► whatever it starts
-//!      │  ◄───────────── socket on the guard's stdin ───────────────►  │                 │
+//!      │  ◄───────────── socket on the guard's stdin ───────────────►  │  └─spawn──► the next one, when nothing of that is left
 //!      └──────────────── stdout and stderr: pipes that guard and command share
 //! ```
 //!
@@ -10,13 +10,15 @@
 //! reaches flowrun alone; it is the *child subreaper*, so that a daemonised grandchild becomes its child and not init's; and it
 //! holds one end of a socket, so that the kernel tells it when flowrun is gone, whatever killed flowrun. Then, when the command
 //! has ended, or when it is told to stop, it kills all that is left below it and says how the command ended.
-//! The server is there since starting flowrun for each guard would take as long as the command: see `server.rs`.
+//! The server is there since starting flowrun for each guard would take as long as the command: see `server.rs`. A guard whose command
+//! ended by itself, with nothing left of it, waits for the next one; one that was told to stop, had a network or a stdin to give, or could not
+//! get rid of something, ends.
 //!
 //! | what happens                       | what follows                                                                    |
 //! |------------------------------------|---------------------------------------------------------------------------------|
 //! | the command ends                   | stragglers get SIGKILL; the end is reported                                      |
 //! | `stop` is cancelled                | SIGTERM to the whole tree, [`GRACE`], SIGKILL; `Interrupted`                     |
-//! | the future of [`run`] is dropped   | the socket closes: SIGKILL to the whole tree at once                             |
+//! | `kill` is cancelled                | the socket closes: SIGKILL to the whole tree at once                             |
 //! | flowrun is killed, even by SIGKILL | the same                                                                         |
 //! | the guard is killed                | the command dies with it (parent-death signal), flowrun kills its session; what daemonised itself may stay |
 //! | the server is killed               | guards go on; a command that was not yet given to one starts another server      |
@@ -24,16 +26,26 @@
 //!
 //! On macOS there is no server, and each guard is started for itself; nor is there a subreaper: the command's process group is killed,
 //! and what left the group may stay.
-//! The sandbox is put on by the guard, between fork and exec: see [`Sandbox`].
+//! The sandbox is put on between the birth of a command's process and its becoming the command: see [`Sandbox`].
 //! Knows nothing of steps, time limits or retries: those wrap it.
 
+#[cfg(unix)]
+mod attend;
+#[cfg(unix)]
+mod bell;
+#[cfg(target_os = "linux")]
+mod birth;
 #[cfg(unix)]
 mod end;
 #[cfg(unix)]
 mod guard;
 #[cfg(unix)]
+mod hand;
+#[cfg(unix)]
 mod lines;
 mod mask;
+#[cfg(target_os = "linux")]
+mod rules;
 #[cfg(unix)]
 mod run;
 mod sandbox;
@@ -58,13 +70,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use flowrun_core::outcome::Say;
+
 pub(crate) use mask::Mask;
 pub use sandbox::{Sandbox, missing as sandbox_missing};
 
 #[cfg(unix)]
 pub use guard::guard_main;
 #[cfg(unix)]
-pub use run::run;
+pub use run::{run, run_here};
 #[cfg(unix)]
 pub use which::which;
 
@@ -74,6 +88,9 @@ pub const GUARD: &str = "__guard";
 /// How long a command that was asked to stop may take to do so. Enough to write a checkpoint of some hundred megabytes; a person
 /// who pressed Ctrl-C waits that long at most. Shorter loses checkpoints, longer makes people reach for SIGKILL.
 pub const GRACE: Duration = Duration::from_secs(5);
+
+/// Hears what a command says. It gives back what it has no room for now, and what nobody hears any more it lets go.
+pub type Ear<'a> = dyn Fn(Say) -> Option<Say> + 'a;
 
 /// One command to run.
 #[derive(Clone, Debug, Default)]
@@ -117,10 +134,26 @@ pub fn dismiss_guards() {
 #[cfg(not(unix))]
 pub async fn run(
     _command: &Command,
-    _say: &tokio::sync::mpsc::Sender<flowrun_core::outcome::Say>,
+    _say: &tokio::sync::mpsc::Sender<Say>,
     _stop: &tokio_util::sync::CancellationToken,
 ) -> Result<(), flowrun_core::outcome::Failure> {
+    Err(unsupported())
+}
+
+/// The same.
+#[cfg(not(unix))]
+pub fn run_here(
+    _command: &Command,
+    _say: &Ear<'_>,
+    _stop: &tokio_util::sync::CancellationToken,
+    _kill: &tokio_util::sync::CancellationToken,
+) -> Result<(), flowrun_core::outcome::Failure> {
+    Err(unsupported())
+}
+
+#[cfg(not(unix))]
+fn unsupported() -> flowrun_core::outcome::Failure {
     use flowrun_core::outcome::{Failure, FailureKind};
-    Err(Failure::new(FailureKind::Infrastructure, "running commands is not supported on this system")
-        .hint("use Linux or macOS, or Linux under Windows"))
+    Failure::new(FailureKind::Infrastructure, "running commands is not supported on this system")
+        .hint("use Linux or macOS, or Linux under Windows")
 }

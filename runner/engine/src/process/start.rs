@@ -1,17 +1,18 @@
 //! Starting a guard, and what flowrun has of it: one end of its socket, and what comes out of its pipes.
 //!
-//! On Linux a guard is forked from a server (see [`servers`]); elsewhere flowrun starts itself for each. Either way the guard has the
-//! other end of the socket as its stdin, and the pipes as its stdout and stderr. Knows nothing of what is said on them.
+//! On Linux a guard is forked from a server (see [`servers`]) and sees one command after the other through; elsewhere flowrun starts itself for
+//! each. Either way the guard has the other end of the socket as its stdin, and gets the pipes over it with its job. Knows nothing of what is
+//! said on them.
 
-use std::io::{self, PipeWriter};
-use std::os::fd::OwnedFd;
+use std::io::{self, PipeReader};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command as Process};
+use std::process::{Child, Command as Process, Stdio};
 
-use tokio::net::UnixStream;
-use tokio::net::unix::pipe::Receiver;
+use rustix::process::Pid;
 
-use super::GUARD;
+use super::{GUARD, hand};
 
 #[cfg(target_os = "linux")]
 use servers as origin;
@@ -23,51 +24,69 @@ mod servers;
 #[cfg(not(target_os = "linux"))]
 mod single;
 
-pub(super) use origin::Origin;
+use origin::Origin;
 #[cfg(all(test, target_os = "linux"))]
 pub(super) use servers::dismiss;
 #[cfg(target_os = "linux")]
 pub(super) use servers::dismiss_all;
 
-/// A guard that was asked for; whether it came to be, it tells itself.
+/// A guard that was given a job; whether it ever came to be, it tells itself.
 pub(super) struct Guard {
     pub(super) socket: UnixStream,
-    pub(super) stdout: Receiver,
-    pub(super) stderr: Receiver,
-    pub(super) origin: Origin,
-}
-
-/// What the guard gets. No other process may keep any of it, or its end would not be heard: all are closed by `exec`, and by whoever
-/// hands them on.
-struct Ends {
-    socket: OwnedFd,
-    stdout: PipeWriter,
-    stderr: PipeWriter,
+    pub(super) stdout: PipeReader,
+    pub(super) stderr: PipeReader,
+    /// Its process, where it has told that before.
+    pub(super) leader: Option<Pid>,
+    is_bound: bool,
+    origin: Origin,
 }
 
 impl Guard {
-    /// Asks for a guard; `program` becomes it, and this program where there is none.
-    pub(super) fn start(program: Option<&Path>) -> io::Result<Self> {
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        let (out, stdout) = io::pipe()?;
-        let (err, stderr) = io::pipe()?;
-        let origin = Origin::start(program, Ends { socket: theirs.into(), stdout, stderr })?;
-        Ok(Self {
-            socket: UnixStream::from_std(ours)?,
-            stdout: Receiver::from_owned_fd(out.into())?,
-            stderr: Receiver::from_owned_fd(err.into())?,
-            origin,
-        })
+    /// Gives a job to a guard that waits for one, or else to a new one. `program` becomes it, and this program where there is none. `is_bound`
+    /// says whether the job has a sandbox: what a guard has once given up for one, it cannot give to a job without.
+    pub(super) fn start(program: Option<&Path>, is_bound: bool, job: &[u8]) -> io::Result<Self> {
+        let (stdout, out) = io::pipe()?;
+        let (stderr, err) = io::pipe()?;
+        // No other process may keep these, or their end would not be heard: they are closed here when the guard has them.
+        let ends = [out.as_fd(), err.as_fd()];
+        let origin = Origin::of(program)?;
+        while let Some((socket, leader)) = origin.rested(is_bound) {
+            // One that died while it waited has no job.
+            if hand::give(&socket, job, &ends).is_ok() {
+                return Ok(Self { socket, stdout, stderr, leader: Some(leader), is_bound, origin });
+            }
+        }
+        let (socket, theirs) = UnixStream::pair()?;
+        let origin = origin.start(theirs.into())?;
+        // Where this fails there is no guard, which is found out by whoever waits for it.
+        let _ = hand::give(&socket, job, &ends);
+        Ok(Self { socket, stdout, stderr, leader: None, is_bound, origin })
+    }
+
+    /// It saw its job through, and waits for another where its number is given. One that was not heard to its end ends by its socket.
+    pub(super) fn over(self, ready: Option<Pid>) {
+        let Self { socket, stdout, stderr, is_bound, origin, .. } = self;
+        drop((stdout, stderr));
+        match ready {
+            Some(leader) => origin.rest(is_bound, socket, leader),
+            None => {
+                drop(socket);
+                origin.ended();
+            }
+        }
+    }
+
+    /// It never came to be.
+    pub(super) fn failed(self) {
+        self.origin.failed();
     }
 }
 
-/// Starts a program as a guard or a server of guards, with this as its stdin; `set` says the rest.
-fn spawn(program: Option<&Path>, stdin: OwnedFd, set: impl FnOnce(&mut Process)) -> io::Result<Child> {
+/// Starts a program as a guard or a server of guards, with this as its stdin.
+fn spawn(program: Option<&Path>, stdin: OwnedFd) -> io::Result<Child> {
     use std::os::unix::process::CommandExt;
     let mut process = Process::new(file(program)?);
-    process.arg0("step-guard").arg(GUARD).env_clear().stdin(stdin);
-    set(&mut process);
+    process.arg0("step-guard").arg(GUARD).env_clear().stdin(stdin).stdout(Stdio::null()).stderr(Stdio::null());
     process.spawn()
 }
 

@@ -1,18 +1,18 @@
 //! What a guard waits for: its children's ends, which the kernel tells by SIGCHLD, and what flowrun says on the socket. One thread does
-//! both, since a guard lives for one command and threads would take a tenth of the time that it needs.
+//! both, since a light command takes less time than to start a thread.
 //!
 //! SIGCHLD is held back except while this sleeps: one that comes between the look for children and the sleep ends the sleep at once.
 //! Knows nothing of what is done about it.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
 
+use super::hand::Incoming;
 use super::wire::STOP;
 
 /// What happened.
@@ -30,7 +30,7 @@ pub(super) enum Event {
 
 /// Where it is told.
 pub(super) struct Watch {
-    socket: BufReader<UnixStream>,
+    incoming: Incoming,
     /// Nothing more comes from the socket once flowrun is gone.
     gone: bool,
     /// The signals that are held back while this sleeps.
@@ -39,8 +39,8 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Begins to hold SIGCHLD back. To be called before there is a child, by the only thread. What is started from here on must
-    /// [`let_through`] again what it inherits.
-    pub(super) fn begin(socket: BufReader<UnixStream>) -> io::Result<Self> {
+    /// let through again what it inherits.
+    pub(super) fn begin(incoming: Incoming) -> io::Result<Self> {
         let (mut child, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
         // SAFETY: the sets are ours, and each is written by the first call that gets it; the handler does nothing. An action of zeroes is one
         // without flags, so that the sleep ends with the signal.
@@ -55,8 +55,13 @@ impl Watch {
                 return Err(io::Error::last_os_error());
             }
             libc::sigdelset(before.as_mut_ptr(), libc::SIGCHLD);
-            Ok(Self { socket, gone: false, asleep: before.assume_init() })
+            Ok(Self { incoming, gone: false, asleep: before.assume_init() })
         }
+    }
+
+    /// What comes from flowrun, while there is no child.
+    pub(super) fn incoming(&mut self) -> &mut Incoming {
+        &mut self.incoming
     }
 
     /// The next event; `None` where nothing happens for so long. Without a limit it waits for ever.
@@ -68,7 +73,7 @@ impl Watch {
                 Err(Errno::CHILD) => return Ok(Some(Event::Childless)),
                 Ok(None) | Err(_) => {}
             }
-            let heard = !self.socket.buffer().is_empty();
+            let heard = self.incoming.holds();
             if heard || self.sleep(until)? {
                 return self.hear().map(Some);
             }
@@ -80,7 +85,8 @@ impl Watch {
 
     fn hear(&mut self) -> io::Result<Event> {
         let mut byte = [0];
-        let stop = matches!(rustix::io::retry_on_intr(|| read(&mut self.socket, &mut byte)), Ok(1)) && byte[0] == STOP;
+        let stop =
+            matches!(rustix::io::retry_on_intr(|| read(&mut self.incoming, &mut byte)), Ok(1)) && byte[0] == STOP;
         self.gone = !stop;
         Ok(if stop { Event::Stop } else { Event::Gone })
     }
@@ -92,7 +98,7 @@ impl Watch {
             tv_sec: left.as_secs().try_into().unwrap_or(libc::time_t::MAX),
             tv_nsec: left.subsec_nanos().into(),
         });
-        let socket = self.socket.get_ref().as_fd().as_raw_fd();
+        let socket = self.incoming.as_fd().as_raw_fd();
         let mut readable = MaybeUninit::uninit();
         // SAFETY: the set is ours and written first; the socket's number is far below the set's 1024, since a guard has a handful of files;
         // the time and the signals outlive the call.
@@ -121,6 +127,7 @@ fn read(socket: &mut impl Read, bytes: &mut [u8]) -> Result<usize, Errno> {
 }
 
 /// Lets SIGCHLD through again, between fork and exec.
+#[cfg(not(target_os = "linux"))]
 pub(super) fn let_through() -> io::Result<()> {
     let mut child = MaybeUninit::uninit();
     // SAFETY: the set is ours, and written by the first call that gets it.

@@ -1,10 +1,11 @@
 //! What flowrun and the guard say to each other on the socket.
 //!
 //! ```text
-//! flowrun → guard   magic, then the job's byte strings, each with its length (u64, little endian); later [`STOP`]
-//! guard → flowrun   lines: `guarding PID`, `started PID` where the kernel needs help to end it, then `exited CODE` or `signalled NUMBER`,
-//!                   then perhaps `left`; or `failed ERRNO`, or `unconfined 0` or `online ERRNO` where it could not be kept to its
-//!                   sandbox or from the network
+//! flowrun → guard   the command's stdout and stderr with the first byte of: magic, then the job's byte strings, each with its length (u64,
+//!                   little endian); perhaps [`STOP`]; after `ready` perhaps another job
+//! guard → flowrun   lines: `guarding PID` once, when it is born; for each job `started PID` where the kernel needs help to end it, then
+//!                   `exited CODE` or `signalled NUMBER`, then perhaps `left`; or `failed ERRNO`, or `unconfined 0` or `online ERRNO`
+//!                   where it could not be kept to its sandbox or from the network; then `ready 0`, or its end
 //! server → flowrun  `unforked ERRNO`, in the place of the guard that it could not make
 //! ```
 //!
@@ -17,7 +18,7 @@ use std::path::PathBuf;
 
 use super::Sandbox;
 
-const MAGIC: &[u8; 16] = b"flowrun guard 3\n";
+const MAGIC: &[u8; 16] = b"flowrun guard 4\n";
 /// The byte that asks for a kind stop.
 pub(super) const STOP: u8 = b's';
 /// A string longer than this is no job of ours: `execve` takes no argument above 128 KiB, and stdin is a file's worth at most.
@@ -136,6 +137,8 @@ pub(super) enum Report {
     Online(i32),
     /// Something of it would not die.
     Left,
+    /// The job is over, with nothing left of it, and there may be another.
+    Ready,
 }
 
 impl Report {
@@ -150,6 +153,7 @@ impl Report {
             Self::Unconfined => "unconfined 0\n".into(),
             Self::Online(errno) => format!("online {errno}\n"),
             Self::Left => "left 0\n".into(),
+            Self::Ready => "ready 0\n".into(),
         }
     }
 
@@ -166,6 +170,7 @@ impl Report {
             "unconfined" => Some(Self::Unconfined),
             "online" => Some(Self::Online(number)),
             "left" => Some(Self::Left),
+            "ready" => Some(Self::Ready),
             _ => None,
         }
     }
@@ -206,7 +211,7 @@ mod tests {
     #[test]
     fn a_report_survives_its_line() {
         let plain = [Report::Started(7), Report::Failed(2), Report::Exited(3), Report::Signalled(9), Report::Left];
-        let more = [Report::Unconfined, Report::Online(1), Report::Guarding(8), Report::Unforked(11)];
+        let more = [Report::Unconfined, Report::Online(1), Report::Guarding(8), Report::Unforked(11), Report::Ready];
         for report in plain.into_iter().chain(more) {
             assert_eq!(Report::decode(&report.encode()), Some(report));
         }

@@ -66,7 +66,7 @@ fn sandbox(job: &OnnxJob, program: &Path, room: &Room) -> process::Sandbox {
     process::Sandbox {
         read: folders.into_iter().map(Into::into).chain([room.inputs()]).collect(),
         run: vec![real],
-        write: vec![room.work(), room.home(), room.tmp(), room.given()],
+        write: vec![room.work(), room.home(), room.tmp()],
         gpu: job.settings.provider == onnx::Provider::Cuda,
     }
 }
@@ -97,7 +97,7 @@ async fn job(
         model: input("model")?,
         images: input("images")?,
         output: room.work().join(output_path("detections", output)),
-        result: room.given().join("result.json"),
+        result: room.home().join("result.json"),
         settings,
         threads: (threads.ceil() as usize).max(1),
     })

@@ -1,7 +1,7 @@
 //! One attempt of one step: a room, the work done in it, its outputs taken into the store and its result kept.
 //!
-//! The limit of time is wrapped around here. A `uses` step is made by [`super::plugin`], on one thread, limit and all; what others do goes from
-//! one thread that may block to the next.
+//! All of it happens on one thread, which may block: most steps are light, and to hand one from thread to thread costs as much as its
+//! work. The limit of time is wrapped around here, but for a `uses` step, which [`super::plugin`] makes, limit and all.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,15 +13,18 @@ use flowrun_core::key::{Content, Job, Manifest, Work};
 use flowrun_core::outcome::{Failure, FailureKind, Say};
 use flowrun_core::plan::Planned;
 use serde_json::{Map, Value as Json};
-use tokio::sync::mpsc::Sender;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::{self, Sender};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::look::{Origin, StepResult, store_failure};
-use super::room::{Room, Taken, blocking};
+use super::room::{Room, Taken};
 use super::session::Session;
-use super::{plugin, shard, shell};
+use super::{detector, plugin, shard, shell};
+use crate::process;
 use crate::store::{Sandbox, StoredEntry, StoredOutput};
-use crate::{process, wasm};
+use crate::wasm::{self, Ear};
 
 /// An attempt to be made.
 pub(crate) struct Attempt {
@@ -78,35 +81,87 @@ pub(crate) struct Made {
     pub(crate) took_ms: u64,
 }
 
-/// Makes the attempt, and keeps its result; nothing where it was not to begin. Dropping the future stops nothing: cancel `stop`.
+/// Makes the attempt, and keeps its result; nothing where it was not to begin. Dropping the future kills what runs.
 pub(crate) async fn attempt(
     session: Arc<Session>,
     attempt: Attempt,
     say: Sender<Say>,
     stop: CancellationToken,
 ) -> Result<Option<Made>, Failure> {
+    let (at, kill) = (session.clone(), CancellationToken::new());
+    let _dropped = kill.clone().drop_guard();
+    session.guests.run(move || attempt_here(&at, attempt, &wasm::ear(say), &stop, &kill)).await
+}
+
+/// The same on this thread, which is one of the session's. `stop` ends it kindly, `kill` at once.
+pub(crate) fn attempt_here(
+    session: &Arc<Session>,
+    attempt: Attempt,
+    say: &Ear,
+    stop: &CancellationToken,
+    kill: &CancellationToken,
+) -> Result<Option<Made>, Failure> {
     if matches!(attempt.job.work, Work::Plugin { .. }) {
-        let (at, ear) = (session.clone(), wasm::ear(say));
-        return session.guests.run(move || plugin::attempt(&at, attempt, &ear, &stop)).await;
+        return plugin::attempt(session, attempt, say, stop);
     }
     let limit = attempt.planned.timeout();
-    let timer = stop.child_token();
-    let work = within_folder(session, attempt, say, timer.clone());
-    let Some(limit) = limit else { return work.await };
-    tokio::pin!(work);
-    tokio::select! {
-        result = &mut work => result,
-        () = tokio::time::sleep(limit) => {
-            timer.cancel();
-            // The work itself answers once everything it started is gone.
-            match (work.await, stop.is_cancelled()) {
-                // It was whole, and kept, at that very moment.
-                (Ok(made), _) => Ok(made),
-                (Err(_), true) => Err(Failure::new(FailureKind::Interrupted, "interrupted")),
-                (Err(_), false) => Err(too_slow(limit)),
+    let timer = Timer::start(limit, stop);
+    let made = within_folder(session, attempt, say, Ends { stop: &timer.token, kill });
+    match (made, limit) {
+        // The work itself answers once everything it started is gone.
+        (Err(_), Some(limit)) if timer.token.is_cancelled() && !stop.is_cancelled() => Err(too_slow(limit)),
+        (made, _) => made,
+    }
+}
+
+/// By what an attempt is ended before its time.
+#[derive(Clone, Copy)]
+pub(super) struct Ends<'a> {
+    /// Kindly.
+    pub(super) stop: &'a CancellationToken,
+    /// At once.
+    pub(super) kill: &'a CancellationToken,
+}
+
+/// A stop that also comes when time is up.
+struct Timer {
+    token: CancellationToken,
+    ticking: Option<JoinHandle<()>>,
+}
+
+impl Timer {
+    fn start(limit: Option<Duration>, stop: &CancellationToken) -> Self {
+        let token = stop.child_token();
+        let ends = token.clone();
+        let ticking = limit.map(|limit| {
+            Handle::current().spawn(async move {
+                tokio::time::sleep(limit).await;
+                ends.cancel();
+            })
+        });
+        Self { token, ticking }
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.ticking.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Waits on this thread for what is done elsewhere; what is said of it meanwhile goes to the ear.
+pub(super) fn waited<T>(say: &Ear, work: impl AsyncFnOnce(Sender<Say>) -> T) -> T {
+    let (tell, mut told) = mpsc::channel(256);
+    let hear = async {
+        while let Some(mut line) = told.recv().await {
+            // The ear of a driver that is behind has room again soon.
+            while let Some(back) = say(line) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                line = back;
             }
         }
-    }
+    };
+    Handle::current().block_on(async { tokio::join!(work(tell), hear).0 })
 }
 
 pub(super) fn too_slow(limit: Duration) -> Failure {
@@ -114,53 +169,37 @@ pub(super) fn too_slow(limit: Duration) -> Failure {
         .hint("raise `timeout:` if it needs longer")
 }
 
-async fn within_folder(
-    session: Arc<Session>,
+fn within_folder(
+    session: &Arc<Session>,
     mut attempt: Attempt,
-    say: Sender<Say>,
-    stop: CancellationToken,
+    say: &Ear,
+    ends: Ends<'_>,
 ) -> Result<Option<Made>, Failure> {
-    let (attempt, began) = blocking(move || Ok((attempt.begin(), attempt))).await.map(|(began, one)| (one, began))?;
-    let Some(began) = began else { return Ok(None) };
+    let Some(began) = attempt.begin() else { return Ok(None) };
     let room = Room::new(session.store.step_folder(&attempt.run, &attempt.slug()).map_err(store_failure)?);
-    let result = match attempt.job.work {
-        Work::Gather { .. } => gathered(&session, &attempt, &room).await,
-        _ => in_room(&session, &attempt, &room, &say, &stop).await,
+    let made = match &attempt.job.work {
+        Work::Gather { .. } => gathered(session, &attempt, &room),
+        _ => in_room(session, &attempt, &room, say, ends),
     };
-    blocking(move || {
-        let _ = session.store.discard(room.root());
-        result.map(|made| Some(kept(&session, &attempt, made, began)))
-    })
-    .await
+    room.leave(session, &attempt.job);
+    made.map(|made| Some(kept(session, &attempt, made, began)))
 }
 
 /// The parts of a divided step put together: nothing of anybody else's runs.
-async fn gathered(session: &Arc<Session>, attempt: &Attempt, room: &Room) -> Result<Made, Failure> {
-    let (store, job, scratch) = (session.store.clone(), attempt.job.clone(), room.root().to_owned());
-    let result = blocking(move || {
-        let Work::Gather { parts, outputs, values } = &job.work else { return Ok(StepResult::default()) };
-        shard::gather(&store, &scratch, &job, parts, outputs, values)
-    });
-    Ok(Made { result: result.await?, warnings: Vec::new(), took_ms: 0 })
+fn gathered(session: &Session, attempt: &Attempt, room: &Room) -> Result<Made, Failure> {
+    let Work::Gather { parts, outputs, values } = &attempt.job.work else { return Err(bug("not a gathering")) };
+    let result = shard::gather(&session.store, room.root(), &attempt.job, parts, outputs, values)?;
+    Ok(Made { result, warnings: Vec::new(), took_ms: 0 })
 }
 
-async fn in_room(
-    session: &Arc<Session>,
-    attempt: &Attempt,
-    room: &Room,
-    say: &Sender<Say>,
-    stop: &CancellationToken,
-) -> Result<Made, Failure> {
-    let pinned = fetch_pinned(session, &attempt.job, say).await?;
-    let (at, job, origins, place) = (session.clone(), attempt.job.clone(), attempt.origins.clone(), room.clone());
-    blocking(move || place.lay(&at, &job, &origins, &pinned)).await?;
-    let Worked { values, notes } = work(session, attempt, room, say, stop).await?;
-    if stop.is_cancelled() {
+fn in_room(session: &Arc<Session>, attempt: &Attempt, room: &Room, say: &Ear, ends: Ends<'_>) -> Result<Made, Failure> {
+    let pinned = pinned(session, &attempt.job, say)?;
+    room.lay(session, &attempt.job, &attempt.origins, &pinned)?;
+    let worked = work(session, attempt, room, say, ends)?;
+    if ends.stop.is_cancelled() {
         return Err(Failure::new(FailureKind::Interrupted, "interrupted"));
     }
-    let (at, job, place) = (session.clone(), attempt.job.clone(), room.clone());
-    let taken = blocking(move || place.take(&at, &job)).await?;
-    made(attempt, taken, Worked { values, notes })
+    made(attempt, room.take(session, &attempt.job)?, worked)
 }
 
 /// What the work and its outputs come to.
@@ -202,39 +241,40 @@ pub(super) fn kept(session: &Session, attempt: &Attempt, mut made: Made, began: 
 }
 
 /// Downloads among the inputs, by input name.
-pub(super) async fn fetch_pinned(
-    session: &Session,
-    job: &Job,
-    say: &Sender<Say>,
-) -> Result<BTreeMap<String, PathBuf>, Failure> {
-    let mut found = BTreeMap::new();
-    for (name, input) in &job.inputs {
-        if let Content::Pinned(pin) = &input.content {
-            found.insert(name.clone(), session.download(pin, say).await?);
-        }
+pub(super) fn pinned(session: &Session, job: &Job, say: &Ear) -> Result<BTreeMap<String, PathBuf>, Failure> {
+    if !job.inputs.values().any(|input| matches!(input.content, Content::Pinned(_))) {
+        return Ok(BTreeMap::new());
     }
-    Ok(found)
+    waited(say, async |tell| {
+        let mut found = BTreeMap::new();
+        for (name, input) in &job.inputs {
+            if let Content::Pinned(pin) = &input.content {
+                found.insert(name.clone(), session.download(pin, &tell).await?);
+            }
+        }
+        Ok(found)
+    })
 }
 
-async fn work(
-    session: &Arc<Session>,
-    attempt: &Attempt,
-    room: &Room,
-    say: &Sender<Say>,
-    stop: &CancellationToken,
-) -> Result<Worked, Failure> {
+fn work(session: &Arc<Session>, attempt: &Attempt, room: &Room, say: &Ear, ends: Ends<'_>) -> Result<Worked, Failure> {
     match &attempt.job.work {
-        Work::Plugin { .. } => {
-            Err(Failure::new(FailureKind::Infrastructure, "a plugin away from its thread: a bug of flowrun's"))
-        }
-        Work::Process { .. } => shell::run(session, attempt, room, say, stop).await,
-        Work::Onnx { settings, .. } => {
-            super::detector::run(session, attempt, settings, room, say, stop).await.map(Worked::from)
-        }
+        Work::Plugin { .. } => Err(bug("a plugin away from its thread")),
+        Work::Process { .. } => shell::run(session, attempt, room, say, ends),
+        Work::Onnx { settings, .. } => waited(say, async |tell| {
+            let run = detector::run(session, attempt, settings, room, &tell, ends.stop);
+            tokio::select! {
+                values = run => values.map(Worked::from),
+                () = ends.kill.cancelled() => Err(Failure::new(FailureKind::Interrupted, "killed")),
+            }
+        }),
         // Done before there was a room: see `gathered`.
         Work::Gather { .. } => Ok(Worked::default()),
         Work::Gate { message } => Err(Failure::new(FailureKind::Step, message.clone())),
     }
+}
+
+fn bug(problem: &str) -> Failure {
+    Failure::new(FailureKind::Infrastructure, format!("{problem}: a bug of flowrun's"))
 }
 
 /// The values that were promised, and no others.

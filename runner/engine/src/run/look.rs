@@ -20,6 +20,7 @@ use flowrun_core::outcome::{Failure, FailureKind};
 use flowrun_core::plan::{self, Instance};
 use flowrun_core::plugin::Capability;
 use flowrun_core::stored::entry::Unread;
+use flowrun_core::stored::memo::Stat;
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
 
@@ -57,6 +58,8 @@ pub(crate) struct Hit {
     pub(crate) entry: StoredResult,
     /// Where it is asked for.
     pub(crate) manifest: Option<Manifest>,
+    /// The state of the file that the entry was read from, where it was read from one.
+    pub(crate) state: Option<Stat>,
     /// How it differs from what it was in the run that is taken up, where it does.
     pub(crate) since: Option<Vec<Reason>>,
 }
@@ -309,9 +312,9 @@ impl Session {
         let resumed = question.resumed.as_ref();
         let since = resumed.filter(|kept| kept.key != key).map(|kept| self.since(kept, manifest(), &origins));
         let reasons = match self.found_or_why(question, key, &manifest, &origins) {
-            Ok(entry) => {
+            Ok((entry, state)) => {
                 let manifest = question.recalled.then(|| made.into_inner().unwrap_or_else(|| leaves.manifest()));
-                return Looked::Hit(Box::new(Hit { entry, manifest, since }));
+                return Looked::Hit(Box::new(Hit { entry, manifest, state, since }));
             }
             Err(reasons) => reasons,
         };
@@ -323,30 +326,30 @@ impl Session {
         Looked::Miss(Box::new(Missed { key, manifest, job: Arc::new(job), origins, reasons, since, may_be_shared }))
     }
 
-    /// The result under a key; or why there is none that would do.
+    /// The result under a key, and the state of the file that it was read from; or why there is none that would do.
     fn found_or_why<'a>(
         &self,
         question: &Question,
         key: Digest,
         manifest: &dyn Fn() -> &'a Manifest,
         origins: &[Origin],
-    ) -> Result<StoredResult, Vec<Reason>> {
+    ) -> Result<(StoredResult, Option<Stat>), Vec<Reason>> {
         if question.forced {
             return Err(vec![Reason::Forced]);
         }
         let mut reasons = Vec::new();
         match question.resumed.as_ref().filter(|kept| kept.key == key).map(|kept| self.keep(kept)) {
-            Some(Ok(entry)) => return Ok(entry),
+            Some(Ok(entry)) => return Ok((entry, None)),
             Some(Err(problem)) => reasons.push(Reason::Damaged { problem }),
             None if !question.is_cached() => reasons.push(Reason::Uncached),
             None => {}
         }
         if question.is_cached() {
-            match self.store.load_entry(&key) {
-                Ok(Lookup::Hit(entry)) => return Ok(entry),
-                Ok(Lookup::Damaged(problem)) => reasons.push(Reason::Damaged { problem }),
-                Ok(Lookup::Absent) if reasons.is_empty() => reasons = self.why(question, manifest, origins),
-                Ok(Lookup::Absent) => {}
+            match self.store.find_entry(&key) {
+                Ok((Lookup::Hit(entry), state)) => return Ok((entry, state)),
+                Ok((Lookup::Damaged(problem), _)) => reasons.push(Reason::Damaged { problem }),
+                Ok((Lookup::Absent, _)) if reasons.is_empty() => reasons = self.why(question, manifest, origins),
+                Ok((Lookup::Absent, _)) => {}
                 Err(error) => reasons.push(Reason::Damaged { problem: error.to_string() }),
             }
         }

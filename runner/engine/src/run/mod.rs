@@ -254,7 +254,7 @@ fn new_record(store: &Store, meta: &Json) -> Result<(String, RunRecord), StoreEr
         match RunRecord::create(store, &id, meta) {
             Ok(record) => return Ok((id, record)),
             // Two runs of one millisecond may get the same id; the folder decides whose it is.
-            Err(_) if round < 8 => round += 1,
+            Err(error) if round < 8 && error.is_there_already() => round += 1,
             Err(error) => return Err(error),
         }
     }

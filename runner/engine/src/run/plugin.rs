@@ -1,19 +1,14 @@
 //! A `uses` step, all of it on the thread of its guest: claimed, laid out, run, taken in, stored. A light step's own work takes less time
 //! than to hand it from thread to thread.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use flowrun_core::digest::Digest;
-use flowrun_core::key::{Content, Job, Work, canonical};
+use flowrun_core::key::{Work, canonical};
 use flowrun_core::lang::{units, written};
 use flowrun_core::outcome::{Failure, FailureKind};
 use flowrun_core::plan::{input_path, output_path};
 use serde_json::Value as Json;
-use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::execute::{self, Attempt, Made, Worked};
@@ -52,7 +47,7 @@ fn in_room(
     say: &Ear,
     stop: &CancellationToken,
 ) -> Result<Made, Failure> {
-    let pinned = pinned(session, &attempt.job, say)?;
+    let pinned = execute::pinned(session, &attempt.job, say)?;
     room.lay(session, &attempt.job, &attempt.origins, &pinned)?;
     let job = job(session, attempt, room)?;
     let values = session.wasm()?.run_here(&job, say, stop)?;
@@ -60,25 +55,6 @@ fn in_room(
         return Err(Failure::new(FailureKind::Interrupted, "interrupted"));
     }
     execute::made(attempt, room.take(session, &attempt.job)?, Worked::from(values))
-}
-
-/// Downloads among the inputs, by input name.
-fn pinned(session: &Session, job: &Job, say: &Ear) -> Result<BTreeMap<String, PathBuf>, Failure> {
-    if !job.inputs.values().any(|input| matches!(input.content, Content::Pinned(_))) {
-        return Ok(BTreeMap::new());
-    }
-    let (tell, mut told) = mpsc::channel(256);
-    let hear = async {
-        while let Some(mut line) = told.recv().await {
-            // The ear of a driver that is behind has room again soon.
-            while let Some(back) = say(line) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                line = back;
-            }
-        }
-    };
-    let fetch = async move { execute::fetch_pinned(session, job, &tell).await };
-    Handle::current().block_on(async { tokio::join!(fetch, hear).0 })
 }
 
 /// What its component is given, and what it may use.

@@ -46,7 +46,7 @@ pub(crate) struct Limits {
     pub(crate) dir: PathBuf,
     /// The pipeline's folder, in which a person may think that a step is.
     pub(crate) project: PathBuf,
-    /// Where its inputs lie, all links followed.
+    /// Where its inputs lie.
     pub(crate) inputs: PathBuf,
     /// The programs that it finds.
     pub(crate) tools: BTreeSet<String>,
@@ -106,10 +106,15 @@ impl Refusals {
             Some(if rest.as_os_str().is_empty() { real } else { real.join(rest) })
         });
         let path = known.unwrap_or(path);
-        let refused = !sandbox.shows(&path) || path.starts_with(&self.limits.inputs);
+        let refused = !sandbox.shows(&path) || path.starts_with(self.inputs());
         if refused && self.paths.len() < MOST {
             self.paths.insert(path);
         }
+    }
+
+    /// Where its inputs lie, all links followed, as in the paths that were refused. Most steps are refused nothing, so it is asked for then.
+    fn inputs(&self) -> PathBuf {
+        std::fs::canonicalize(&self.limits.inputs).unwrap_or_else(|_| self.limits.inputs.clone())
     }
 
     /// The failure, with what was refused and what to declare; `path` is the `PATH` that programs could be found on.
@@ -136,7 +141,7 @@ impl Refusals {
     }
 
     fn advice(&self, path: &Path) -> String {
-        if let Ok(inside) = path.strip_prefix(&self.limits.inputs) {
+        if let Ok(inside) = path.strip_prefix(self.inputs()) {
             if inside.as_os_str().is_empty() {
                 return "its inputs are read-only: copy what must be changed into the step's folder".to_owned();
             }

@@ -209,6 +209,7 @@ mod tests {
     use flowrun_core::event::Counts;
 
     use super::*;
+    use crate::store::{Lookup, Sandbox, StoredEntry};
 
     const HOUR: u64 = 3_600_000;
 
@@ -224,6 +225,39 @@ mod tests {
         let text = repeat::to_text(&finding, &[], looks).expect("text");
         store.keep_repeat(&asked.name, &text).expect("kept");
         read_repeat(&asked.root, &asked.name).is_some()
+    }
+
+    /// Of a run during which another one made a result anew, the next would otherwise say what holds no longer.
+    #[test]
+    fn an_entry_counts_as_it_was_when_it_was_read() {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let store = Store::open(folder.path()).expect("opens");
+        let key = Digest::of(b"key");
+        let entry = StoredEntry {
+            key,
+            manifest: json!({}),
+            outputs: Default::default(),
+            values: Default::default(),
+            run: "r".into(),
+            took_ms: 1,
+            created_unix_ms: 2,
+            sandbox: Sandbox::None,
+        };
+        let save = || store.save_entry(&entry, "tag").expect("kept");
+        for made_anew in [false, true] {
+            save();
+            let asked = asked(folder.path());
+            let mut retelling = Retelling::default();
+            match store.find_entry(&key).expect("found") {
+                (Lookup::Hit(entry), Some(state)) => retelling.found(&entry, &state),
+                other => panic!("{other:?}"),
+            }
+            if made_anew {
+                save();
+            }
+            retelling.leave(&asked, &store, now_ms(), "r", Counts::default()).expect("left");
+            assert_eq!(asked.again().is_none(), made_anew);
+        }
     }
 
     #[test]

@@ -7,13 +7,13 @@
 //!     in -> ../in       so that the paths in a script are the same everywhere
 //!     out/NAME | FILE   what it makes
 //!     CODE…             private copies of its code
-//!   values/values.json  what a process gives
 //!   home/ tmp/          its HOME and TMPDIR
+//!     values.json       what a process gives, in its HOME
 //! ```
 //! Inputs lie beside the working directory and not in it, since a sandbox can open a folder for writing but not close one below it.
 //! What a failed attempt left is thrown away with the folder: it was never in the store.
 //!
-//! A plugin has no use for `values`, `home` and `tmp`; one without inputs and outputs has no room at all, unless it asks for its folders.
+//! A plugin has no use for `home` and `tmp`; one without inputs and outputs has no room at all, unless it asks for its folders.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ use indexmap::IndexMap;
 
 use super::look::{Origin, store_failure};
 use super::session::Session;
-use crate::store::{How, StoreError, Take};
+use crate::store::{How, Laid, StoreError, Take};
 
 /// Where an attempt happens.
 #[derive(Clone, Debug)]
@@ -72,13 +72,9 @@ impl Room {
         self.root.join("in")
     }
 
-    /// The folder of the file for values.
-    pub(crate) fn given(&self) -> PathBuf {
-        self.root.join("values")
-    }
-
+    /// The file for values.
     pub(crate) fn values(&self) -> PathBuf {
-        self.given().join("values.json")
+        self.home().join("values.json")
     }
 
     /// Lays everything out that the job reads; `pinned` has its downloads by input.
@@ -94,8 +90,8 @@ impl Room {
         if plugin && job.inputs.is_empty() && job.outputs.is_empty() {
             return Ok(());
         }
-        let own = if plugin { Vec::new() } else { vec![self.home(), self.tmp(), self.given()] };
-        for folder in [self.inputs(), self.work().join("out")].iter().chain(&own) {
+        let own = if plugin { Vec::new() } else { vec![self.home(), self.tmp()] };
+        for folder in [self.inputs(), self.work(), self.work().join("out")].iter().chain(&own) {
             make(folder)?;
         }
         let link = self.work().join("in");
@@ -126,6 +122,24 @@ impl Room {
         Ok(())
     }
 
+    /// Throws it away. What cannot be removed now will be when the run is over.
+    pub(crate) fn leave(&self, session: &Session, job: &Job) {
+        let paths: Vec<(String, &str)> =
+            job.inputs.iter().map(|(name, input)| (input_path(name, input), name.as_str())).collect();
+        let inputs = paths.iter().map(|(path, name)| {
+            let file = path.rsplit('/').next().filter(|_| path.matches('/').count() > 1);
+            Laid::Folder(name, file.map(Laid::File).into_iter().collect())
+        });
+        let empty = |name| Laid::Folder(name, Vec::new());
+        let laid = [
+            Laid::Folder("in", inputs.collect()),
+            Laid::Folder("work", vec![Laid::File("in"), empty("out")]),
+            Laid::Folder("home", vec![Laid::File("values.json")]),
+            empty("tmp"),
+        ];
+        let _ = session.store.discard_laid(&self.root, &laid);
+    }
+
     /// Takes what was made into the store.
     pub(crate) fn take(&self, session: &Session, job: &Job) -> Result<Taken, Failure> {
         inputs_are_whole(session, job)?;
@@ -144,8 +158,8 @@ impl Room {
     /// Whether the folders are those that were laid out. Whatever a link in their place leads to is not the step's: it must not be taken,
     /// which would move it away. Nothing of the step runs any more, so nobody can change that after the look.
     fn is_as_given(&self, plugin: bool) -> Result<(), Failure> {
-        let values = (!plugin).then(|| (self.given(), "$FLOWRUN_VALUES"));
-        for (folder, name) in [(self.work(), "."), (self.work().join("out"), "out")].into_iter().chain(values) {
+        let home = (!plugin).then(|| (self.home(), "$HOME"));
+        for (folder, name) in [(self.work(), "."), (self.work().join("out"), "out")].into_iter().chain(home) {
             if !std::fs::symlink_metadata(&folder).is_ok_and(|found| found.is_dir()) {
                 let text = format!("`{name}` is not the folder that it was given any more");
                 return Err(Failure::new(FailureKind::Output, text)
@@ -174,7 +188,12 @@ impl Room {
     }
 
     fn strays(&self, job: &Job) -> Vec<String> {
-        let Ok(entries) = std::fs::read_dir(self.work().join("out")) else { return Vec::new() };
+        let out = self.work().join("out");
+        // Most often nothing is left, which is seen by that it can be removed. It is thrown away in any case.
+        if std::fs::remove_dir(&out).is_ok() {
+            return Vec::new();
+        }
+        let Ok(entries) = std::fs::read_dir(out) else { return Vec::new() };
         // A folder that is an output was taken file by file and stays, empty.
         let taken = |name: &String| job.outputs.get(name).is_some_and(|kind| kind == "dir");
         let names = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
@@ -224,14 +243,4 @@ fn make(folder: &Path) -> Result<(), Failure> {
 
 fn disk(path: &Path, error: &std::io::Error) -> Failure {
     Failure::new(FailureKind::Infrastructure, format!("{}: {error}", path.display()))
-}
-
-/// Runs work that waits for disks where it holds up nobody.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Failure::new(FailureKind::Infrastructure, format!("a bug of flowrun's: {error}"))),
-    }
 }

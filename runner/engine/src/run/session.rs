@@ -63,7 +63,7 @@ pub(crate) struct Session {
     pub(super) tool_words: Mutex<HashMap<Digest, BTreeSet<String>>>,
     /// Programs by what steps declare and the words of their scripts.
     pub(super) tools_known: Mutex<HashMap<ToolsAsked, Arc<BTreeMap<String, Artifact>>>>,
-    pub(super) tool_folders: Mutex<HashMap<Digest, PathBuf>>,
+    pub(super) tool_farms: Mutex<HashMap<Digest, Arc<super::toolset::Farm>>>,
     /// Threads for plugins; the engine itself is made on one of them.
     pub(crate) guests: Threads,
     wasm: OnceLock<Result<WasmHost, String>>,
@@ -99,7 +99,7 @@ impl Session {
             interpreters,
             tool_words: Mutex::default(),
             tools_known: Mutex::default(),
-            tool_folders: Mutex::default(),
+            tool_farms: Mutex::default(),
             guests: Threads::default(),
             wasm: OnceLock::new(),
         }

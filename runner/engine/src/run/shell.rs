@@ -1,60 +1,62 @@
 //! A `run` step: its command, its environment, what it may reach, the values it gives, and what a refusal is told as.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use flowrun_core::key::Work;
 use flowrun_core::outcome::{Failure, FailureKind, Say};
 use serde_json::{Map, Value as Json};
-use tokio::sync::mpsc::{self, Sender};
-use tokio_util::sync::CancellationToken;
 
-use super::execute::{Attempt, Worked};
+use super::execute::{self, Attempt, Ends, Worked};
 use super::refused::{Limits, Refusals};
-use super::room::{Room, blocking};
+use super::room::Room;
 use super::session::Session;
+use super::toolset::Farm;
 use crate::fetch::Lock;
 use crate::process::{self, Sandbox};
 use crate::python;
-use crate::tools::{self, Tools};
+use crate::tools;
+use crate::wasm::Ear;
 
 /// The largest `values.json`: values are metrics and decisions, and stay in memory and in every record.
 const LARGEST_VALUES: u64 = 4 << 20;
 
 /// Runs the step's script.
-pub(crate) async fn run(
-    session: &std::sync::Arc<Session>,
+pub(super) fn run(
+    session: &Session,
     attempt: &Attempt,
     room: &Room,
-    say: &Sender<Say>,
-    stop: &CancellationToken,
+    say: &Ear,
+    ends: Ends<'_>,
 ) -> Result<Worked, Failure> {
     let Work::Process { script, .. } = &attempt.job.work else { return Ok(Worked::default()) };
-    let (python, _held) = environment(session, attempt, say).await?.unzip();
+    let (python, _held) = environment(session, attempt, say)?.unzip();
     let tools = session.tools_of(&attempt.job.work)?;
-    let shell = Shell { session, attempt, room, tools: &tools, python: python.as_ref() };
+    let farm = session.tools_farm(&attempt.run, &tools)?;
+    let shell = Shell { session, attempt, room, farm: &farm, python: python.as_ref() };
     let command = shell.command(script)?;
-    let mut refusals = Refusals::new(Limits {
+    let refusals = RefCell::new(Refusals::new(Limits {
         sandbox: command.sandbox.clone(),
         offline: command.offline,
         dir: room.work(),
         project: session.project.path("."),
-        inputs: std::fs::canonicalize(room.inputs()).unwrap_or_else(|_| room.inputs()),
+        inputs: room.inputs(),
         tools: tools.keys().cloned().collect(),
-    });
-    let ran = listened(&command, say, stop, &mut refusals).await;
-    let path = session.toolbox.path();
+    }));
+    let hear = |line: Say| {
+        if let Say::Line { text, .. } = &line {
+            refusals.borrow_mut().hear(text);
+        }
+        say(line)
+    };
+    let ran = process::run_here(&command, &hear, ends.stop, ends.kill);
+    let (refusals, path) = (refusals.into_inner(), session.toolbox.path());
     if let Err(failure) = ran {
         return Err(without_room(refusals.explain(failure, &path), &room.work()));
     }
-    let notes = refusals.notes(&path);
-    let (session, values) = (session.clone(), room.values());
-    let values = blocking(move || {
-        session.tools_are_the_same(&tools)?;
-        read_values(&values)
-    })
-    .await?;
-    Ok(Worked { values, notes })
+    session.tools_are_the_same(&tools)?;
+    Ok(Worked { values: read_values(&room.values())?, notes: refusals.notes(&path) })
 }
 
 /// Room on a disk below which it is full for whoever works there: less than a page for each of a few files.
@@ -70,39 +72,14 @@ fn without_room(failure: Failure, work: &Path) -> Failure {
     }
 }
 
-/// Runs a command, its lines heard on their way.
-async fn listened(
-    command: &process::Command,
-    say: &Sender<Say>,
-    stop: &CancellationToken,
-    refusals: &mut Refusals,
-) -> Result<(), Failure> {
-    let (own, mut heard) = mpsc::channel(256);
-    let onward = say.clone();
-    let listen = async {
-        while let Some(say) = heard.recv().await {
-            if let Say::Line { text, .. } = &say {
-                refusals.hear(text);
-            }
-            let _ = onward.send(say).await;
-        }
-    };
-    let run = async {
-        let ran = process::run(command, &own, stop).await;
-        drop(own);
-        ran
-    };
-    tokio::join!(run, listen).0
-}
-
-async fn environment(
+fn environment(
     session: &Session,
     attempt: &Attempt,
-    say: &Sender<Say>,
+    say: &Ear,
 ) -> Result<Option<(python::Environment, Lock)>, Failure> {
     let Some(python) = &attempt.planned.step.python else { return Ok(None) };
     let lock = session.python_lock(python)?;
-    python::held(&session.cache, &lock, say).await.map(Some)
+    execute::waited(say, async |tell| python::held(&session.cache, &lock, &tell).await).map(Some)
 }
 
 /// Secrets taken from flowrun's own environment: variable to value.
@@ -118,7 +95,7 @@ struct Shell<'a> {
     session: &'a Session,
     attempt: &'a Attempt,
     room: &'a Room,
-    tools: &'a Tools,
+    farm: &'a Farm,
     python: Option<&'a python::Environment>,
 }
 
@@ -127,7 +104,7 @@ impl Shell<'_> {
         let Work::Process { env, secrets, sandbox, network, .. } = &self.attempt.job.work else {
             return Err(Failure::new(FailureKind::Infrastructure, "not a process: a bug of flowrun's"));
         };
-        let mut all = self.base(*sandbox)?;
+        let mut all = self.base(*sandbox);
         all.extend(env.clone());
         let secrets = resolved(secrets)?;
         let hidden = secrets.values().cloned().collect();
@@ -137,22 +114,21 @@ impl Shell<'_> {
             dir: self.room.work(),
             env: all,
             secrets: hidden,
-            sandbox: (*sandbox && process::sandbox_missing().is_none()).then(|| self.sandbox()).transpose()?,
+            sandbox: (*sandbox && process::sandbox_missing().is_none()).then(|| self.sandbox()),
             offline: !network,
             ..process::Command::default()
         })
     }
 
     /// The variables that every step has: the same on every machine, but for the folders. Documented in the reference.
-    fn base(&self, sandbox: bool) -> Result<BTreeMap<String, String>, Failure> {
+    fn base(&self, sandbox: bool) -> BTreeMap<String, String> {
         let text = |path: &Path| path.display().to_string();
-        let tools = self.session.tools_folder(&self.attempt.run, self.tools)?;
         let mut path: Vec<String> = self.python.iter().map(|python| text(&python.bin)).collect();
-        path.push(text(&tools));
+        path.push(text(&self.farm.folder));
         if !sandbox {
             path.push(self.session.toolbox.path());
         }
-        Ok([
+        [
             ("PATH", path.join(":")),
             ("HOME", text(&self.room.home())),
             ("TMPDIR", text(&self.room.tmp())),
@@ -165,25 +141,25 @@ impl Shell<'_> {
             ("FLOWRUN_VALUES", text(&self.room.values())),
         ]
         .map(|(name, value)| (name.to_owned(), value))
-        .into())
+        .into()
     }
 
-    fn sandbox(&self) -> Result<Sandbox, Failure> {
+    fn sandbox(&self) -> Sandbox {
         let room = self.room;
-        let root = &self.session.project.root;
-        let mut run = tools::shown_for(self.tools.values().map(|tool| tool.file.as_path()), root);
+        let mut run = self.farm.shown.clone();
         if let Some(python) = self.python {
             run.push(python.root.clone());
-            run.extend(tools::shown_for([python.interpreter.path.as_path()].into_iter(), root));
+            let interpreter = [python.interpreter.path.as_path()].into_iter();
+            run.extend(tools::shown_for(interpreter, &self.session.project.root));
         }
         run.push(room.inputs());
         let gpu = self.attempt.planned.step.resources.as_ref().and_then(|resources| resources.gpu);
-        Ok(Sandbox {
-            read: vec![self.session.tools_folder(&self.attempt.run, self.tools)?],
+        Sandbox {
+            read: vec![self.farm.folder.clone()],
             run,
-            write: vec![room.work(), room.home(), room.tmp(), room.given()],
+            write: vec![room.work(), room.home(), room.tmp()],
             gpu: gpu.is_some_and(|count| count > 0),
-        })
+        }
     }
 }
 

@@ -46,6 +46,11 @@ impl Stop {
         self.forced.cancelled().await;
     }
 
+    /// A token that is cancelled when somebody will not wait.
+    pub(crate) fn kill(&self) -> CancellationToken {
+        self.forced.clone()
+    }
+
     /// A token that is cancelled with this one, and can be cancelled alone.
     pub(crate) fn token(&self) -> CancellationToken {
         self.asked.child_token()

@@ -18,6 +18,15 @@ use super::look::{Origin, Question, store_failure};
 use super::session::{Session, lock};
 use crate::tools::{self, Tools};
 
+/// Programs of steps, ready to be called.
+pub(crate) struct Farm {
+    /// Links to them, by name.
+    pub(crate) folder: PathBuf,
+    /// What must be executable for them to run. Where one was replaced since it was asked for, the new one is refused to a step: it is not the one in
+    /// the step's key either.
+    pub(crate) shown: Vec<PathBuf>,
+}
+
 impl Session {
     /// The programs that a step may call, for its key.
     pub(super) fn tools_for(
@@ -92,19 +101,21 @@ impl Session {
         Ok(found)
     }
 
-    /// The folder of links to a step's programs. Steps of a run that have the same share it.
-    pub(crate) fn tools_folder(&self, run: &str, tools: &Tools) -> Result<PathBuf, Failure> {
+    /// The folder of links to a step's programs, and what they need. Steps of a run that have the same share it.
+    pub(crate) fn tools_farm(&self, run: &str, tools: &Tools) -> Result<Arc<Farm>, Failure> {
         let names: Vec<String> = tools.iter().map(|(name, tool)| format!("{name}={}", tool.file.display())).collect();
         let digest = Digest::of(names.join("\n").as_bytes());
-        let mut folders = lock(&self.tool_folders);
-        if let Some(folder) = folders.get(&digest) {
-            return Ok(folder.clone());
+        let mut farms = lock(&self.tool_farms);
+        if let Some(farm) = farms.get(&digest) {
+            return Ok(farm.clone());
         }
         // No label of a step holds a `-` before its first bracket.
         let folder = self.store.step_folder(run, &format!("bin-{}", digest.short())).map_err(store_failure)?;
         tools::link_all(tools, &folder).map_err(|error| store_failure(format!("{}: {error}", folder.display())))?;
-        folders.insert(digest, folder.clone());
-        Ok(folder)
+        let shown = tools::shown_for(tools.values().map(|tool| tool.file.as_path()), &self.project.root);
+        let farm = Arc::new(Farm { folder, shown });
+        farms.insert(digest, farm.clone());
+        Ok(farm)
     }
 
     /// A program that was replaced while the step ran is not the one in its key.

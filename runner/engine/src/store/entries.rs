@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use flowrun_core::digest::Digest;
 use flowrun_core::stored::entry::{StoredEntry, StoredResult};
 
+use super::memo::{Stat, stat_of, stat_of_std};
 use super::{Result, Store, StoreError, file_name};
 
 /// Keys of a step that are looked at for the nearest; further back, "what changed" tells nobody anything.
@@ -28,7 +29,7 @@ pub enum Lookup {
 }
 
 impl Store {
-    pub(super) fn entry_path(&self, key: &Digest) -> PathBuf {
+    pub(crate) fn entry_path(&self, key: &Digest) -> PathBuf {
         let hex = key.to_string();
         self.path(&format!("entries/{}/{}.json", &hex[..2], &hex[2..]))
     }
@@ -72,24 +73,33 @@ impl Store {
     /// # Errors
     /// None today: kept for stores that lie elsewhere.
     pub fn load_entry(&self, key: &Digest) -> Result<Lookup> {
+        self.find_entry(key).map(|(found, _)| found)
+    }
+
+    /// The same, and the state of the file that a hit was read from.
+    ///
+    /// # Errors
+    /// As [`Store::load_entry`].
+    pub(crate) fn find_entry(&self, key: &Digest) -> Result<(Lookup, Option<Stat>)> {
+        let none = |found| Ok((found, None));
         let opened = match self.open_entry(key) {
-            Ok(None) => return Ok(Lookup::Absent),
+            Ok(None) => return none(Lookup::Absent),
             Ok(Some(opened)) => opened,
-            Err(problem) => return Ok(Lookup::Damaged(problem)),
+            Err(problem) => return none(Lookup::Damaged(problem)),
         };
         let entry = match StoredResult::parse_result(&opened.bytes, key) {
             Ok(entry) => entry,
-            Err(bad) => return Ok(Lookup::Damaged(bad.to_string())),
+            Err(bad) => return none(Lookup::Damaged(bad.to_string())),
         };
         for (name, output) in &entry.outputs {
             match self.has_all(&output.artifact) {
                 Ok(true) => {}
-                Ok(false) => return Ok(Lookup::Damaged(format!("its output `{name}` is gone or damaged"))),
-                Err(error) => return Ok(Lookup::Damaged(format!("its output `{name}` cannot be read: {error}"))),
+                Ok(false) => return none(Lookup::Damaged(format!("its output `{name}` is gone or damaged"))),
+                Err(error) => return none(Lookup::Damaged(format!("its output `{name}` cannot be read: {error}"))),
             }
         }
-        opened.touch();
-        Ok(Lookup::Hit(entry))
+        let state = opened.touch();
+        Ok((Lookup::Hit(entry), state))
     }
 
     /// The last keys of a step, newest first, each once.
@@ -115,12 +125,14 @@ struct Opened {
 }
 
 impl Opened {
-    /// Says that the result was used, so that gc keeps it longer. Best effort.
-    fn touch(&self) {
+    /// Says that the result was used, so that gc keeps it longer: best effort. Tells the state in which the file is then.
+    fn touch(&self) -> Option<Stat> {
         let now = SystemTime::now();
-        if self.found.modified().is_ok_and(|used| used + USE_GRAIN < now) {
-            let _ = self.file.set_modified(now);
+        if !self.found.modified().is_ok_and(|used| used + USE_GRAIN < now) {
+            return Some(stat_of_std(&self.found));
         }
+        let _ = self.file.set_modified(now);
+        rustix::fs::fstat(&self.file).ok().map(|found| stat_of(&found))
     }
 }
 

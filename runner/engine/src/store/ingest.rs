@@ -68,21 +68,20 @@ impl Store {
     /// Puts a file aside, where nobody else has a name for it. Whether it is executable.
     fn make_own(&self, path: &Path, take: Take, aside: &Path) -> Result<bool> {
         let executable = |found: &std::fs::Metadata| found.permissions().mode() & 0o100 != 0;
-        if take == Take::Move {
-            let taken = self.aside();
-            if std::fs::rename(path, &taken).is_ok() {
-                let found = std::fs::symlink_metadata(&taken).map_err(StoreError::io(path))?;
-                if !found.is_file() {
-                    return Err(unkeepable(path, "it changed while it was looked at"));
-                }
-                // Somebody may still have this file under another name and write to it; or own it, and it cannot be stamped.
-                let mine = found.nlink() == 1 && found.uid() == rustix::process::geteuid().as_raw();
-                let moved = if mine { std::fs::rename(&taken, aside) } else { copy(&taken, aside) };
-                if !mine {
-                    self.discard(&taken)?;
-                }
-                return moved.map(|()| executable(&found)).map_err(StoreError::io(path));
+        if take == Take::Move && std::fs::rename(path, aside).is_ok() {
+            let found = std::fs::symlink_metadata(aside).map_err(StoreError::io(path))?;
+            if !found.is_file() {
+                return Err(unkeepable(path, "it changed while it was looked at"));
             }
+            // Somebody may still have this file under another name and write to it; or own it, and it cannot be stamped.
+            if found.nlink() != 1 || found.uid() != rustix::process::geteuid().as_raw() {
+                let theirs = self.aside();
+                std::fs::rename(aside, &theirs).map_err(StoreError::io(path))?;
+                let copied = copy(&theirs, aside).map_err(StoreError::io(path));
+                self.discard(&theirs)?;
+                copied?;
+            }
+            return Ok(executable(&found));
         }
         let found = std::fs::symlink_metadata(path).map_err(StoreError::io(path))?;
         copy(path, aside).map(|()| executable(&found)).map_err(StoreError::io(path))

@@ -44,6 +44,19 @@ pub(crate) fn stat_of(found: &rustix::fs::Stat) -> Stat {
     }
 }
 
+/// The same of what the standard library found.
+pub(super) fn stat_of_std(found: &std::fs::Metadata) -> Stat {
+    use std::os::unix::fs::MetadataExt;
+    let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+    Stat {
+        dev: found.dev(),
+        ino: found.ino(),
+        size: found.size(),
+        mtime: nanos(found.mtime(), found.mtime_nsec()),
+        ctime: nanos(found.ctime(), found.ctime_nsec()),
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Remembered {
     file: Known,

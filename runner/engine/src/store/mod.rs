@@ -108,6 +108,7 @@ pub use memo::Memo;
 pub(crate) use memo::{now_nanos, stat_of};
 pub use record::{RunInfo, RunRecord, new_run_id};
 pub(crate) use repeats::read_repeat;
+pub use scratch::Laid;
 pub(crate) use sources::LEFT_OUT;
 pub use trees::Change;
 
@@ -145,6 +146,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether something has the name that was to be made.
+    pub(crate) fn is_there_already(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists)
+    }
+
     /// What to do about it, where that is known.
     pub fn hint(&self) -> Option<&'static str> {
         use std::io::ErrorKind;
@@ -267,7 +273,12 @@ impl Store {
     /// # Errors
     /// When it cannot be made.
     pub fn step_folder(&self, run: &str, slug: &str) -> Result<PathBuf> {
-        let folder = self.step_place(run, slug)?;
+        let folder = self.step_path(run, slug);
+        match std::fs::create_dir(&folder) {
+            Ok(()) => return Ok(folder),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(_) => self.discard(&folder)?,
+        }
         std::fs::create_dir_all(&folder).map_err(StoreError::io(&folder))?;
         Ok(folder)
     }
@@ -277,9 +288,13 @@ impl Store {
     /// # Errors
     /// When something was, and cannot be removed.
     pub fn step_place(&self, run: &str, slug: &str) -> Result<PathBuf> {
-        let folder = self.path("tmp").join(run).join(file_name(slug));
+        let folder = self.step_path(run, slug);
         self.discard(&folder)?;
         Ok(folder)
+    }
+
+    fn step_path(&self, run: &str, slug: &str) -> PathBuf {
+        self.path("tmp").join(run).join(file_name(slug))
     }
 
     /// Removes the folders of a run that is over. What cannot be removed now will be when the store is next opened.
@@ -294,12 +309,21 @@ impl Store {
     pub fn discard(&self, path: &Path) -> Result<()> {
         scratch::discard(path)
     }
+
+    /// The same for a folder in which this was laid out.
+    ///
+    /// # Errors
+    /// When something in it cannot be removed.
+    pub fn discard_laid(&self, folder: &Path, laid: &[Laid<'_>]) -> Result<()> {
+        scratch::discard_laid(folder, laid)
+    }
 }
 
 /// Where the store of a project is.
 fn root_of(project: &Path) -> PathBuf {
     let outer = match std::env::var_os("FLOWRUN_HOME") {
-        Some(home) if !home.is_empty() => PathBuf::from(home),
+        // Steps run elsewhere, and are told paths below it.
+        Some(home) if !home.is_empty() => std::path::absolute(&home).unwrap_or_else(|_| PathBuf::from(home)),
         _ => project.join(".flowrun"),
     };
     outer.join("v1")

@@ -91,6 +91,15 @@ impl RunRecord {
         }
         let folder = store.path("runs").join(id);
         std::fs::create_dir(&folder).map_err(StoreError::io(&folder))?;
+        let begun = Self::begin(store, folder.clone(), meta);
+        if begun.is_err() {
+            // A full disk gets no fuller.
+            let _ = store.discard(&folder);
+        }
+        begun
+    }
+
+    fn begin(store: &Store, folder: PathBuf, meta: &Json) -> Result<Self> {
         let path = folder.join("lock");
         let lock = std::fs::File::create_new(&path).map_err(StoreError::io(&path))?;
         lock.lock().map_err(StoreError::io(&path))?;

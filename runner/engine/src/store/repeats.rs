@@ -7,10 +7,8 @@ use std::path::{Path, PathBuf};
 
 use flowrun_core::artifact::{Artifact, Mode};
 use flowrun_core::digest::Digest;
-use flowrun_core::stored::memo::Stat;
 
-use super::memo::stat_of;
-use super::{Result, Store, StoreError, root_of};
+use super::{Result, Store, root_of};
 
 const FOLDER: &str = "repeats";
 
@@ -28,6 +26,11 @@ impl Store {
         self.write_whole(&self.path(FOLDER).join(asked.to_string()), text.as_bytes())
     }
 
+    /// The folder of all that it keeps.
+    pub(crate) fn root(&self) -> &Path {
+        &self.inner.root
+    }
+
     /// Removes what holds no longer; it being there still would only cost time.
     pub(crate) fn drop_repeat(&self, asked: &Digest) {
         let _ = std::fs::remove_file(self.path(FOLDER).join(asked.to_string()));
@@ -37,16 +40,6 @@ impl Store {
         self.discard(&self.path(FOLDER))
     }
 
-    /// The file of a result, and the state it is in.
-    ///
-    /// # Errors
-    /// When it cannot be looked at.
-    pub(crate) fn entry_state(&self, key: &Digest) -> Result<(PathBuf, Stat)> {
-        let path = self.entry_path(key);
-        let found = rustix::fs::lstat(&path).map_err(|error| StoreError::io(&path)(error.into()))?;
-        Ok((path, stat_of(&found)))
-    }
-
     /// The files that hold a content, each with its mode and bytes; those that were seen before are left out.
     ///
     /// # Errors
@@ -54,12 +47,11 @@ impl Store {
     pub(crate) fn files_of(
         &self,
         artifact: &Artifact,
-        seen: &mut HashSet<Digest>,
+        seen: &mut HashSet<(Digest, Mode)>,
     ) -> Result<Vec<(PathBuf, Mode, u64)>> {
         let (mut files, mut pending) = (Vec::new(), vec![*artifact]);
         while let Some(next) = pending.pop() {
-            let executable = next.mode == Mode::Executable;
-            if !seen.insert(next.digest) && !executable {
+            if !seen.insert((next.digest, next.mode)) {
                 continue;
             }
             let (mode, size) = match next.mode {
@@ -71,7 +63,7 @@ impl Store {
                 Mode::Symlink | Mode::File => (Mode::File, next.size),
                 Mode::Executable => (Mode::Executable, next.size),
             };
-            files.push((self.blob(&next.digest, executable), mode, size));
+            files.push((self.blob(&next.digest, mode == Mode::Executable), mode, size));
         }
         Ok(files)
     }

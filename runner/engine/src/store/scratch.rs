@@ -6,9 +6,12 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::UNIX_EPOCH;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::{Result, StoreError};
 
@@ -108,6 +111,45 @@ pub(super) fn discard(path: &Path) -> Result<()> {
         false => std::fs::remove_file(path),
     });
     removed.or_else(gone).map_err(StoreError::io(path))
+}
+
+/// Something that was laid out in a folder, by its name there.
+#[derive(Debug)]
+pub enum Laid<'a> {
+    /// Anything but a folder.
+    File(&'a str),
+    /// A folder, and what was laid out in it.
+    Folder(&'a str, Vec<Laid<'a>>),
+}
+
+/// Removes a folder in which this was laid out, and whatever else is in it. Where there is nothing else, which is most often so, nothing has to be
+/// looked for. Follows no link: whatever is there in the place of a folder is none.
+pub(super) fn discard_laid(folder: &Path, laid: &[Laid<'_>]) -> Result<()> {
+    let way = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    if let Ok(open) = rustix::fs::open(folder, way, Mode::empty()) {
+        clear(&open, laid, way);
+    }
+    match std::fs::remove_dir(folder) {
+        Ok(()) => Ok(()),
+        Err(_) => discard(folder),
+    }
+}
+
+/// What cannot be removed so is left for others.
+fn clear(folder: &OwnedFd, laid: &[Laid<'_>], way: OFlags) {
+    for one in laid {
+        let _ = match one {
+            Laid::File(name) => rustix::fs::unlinkat(folder, *name, AtFlags::empty()),
+            Laid::Folder(name, inside) => {
+                if !inside.is_empty()
+                    && let Ok(open) = rustix::fs::openat(folder, *name, way, Mode::empty())
+                {
+                    clear(&open, inside, way);
+                }
+                rustix::fs::unlinkat(folder, *name, AtFlags::REMOVEDIR)
+            }
+        };
+    }
 }
 
 /// Folders inside a folder that are emptied where they lie, so that a path is longer than that of the folder by as many names of 255 bytes
@@ -221,5 +263,40 @@ mod tests {
         assert!(!all.exists());
         assert_eq!(std::fs::read_to_string(bed.path().join("kept")).expect("it is there"), "kept");
         discard(&all).expect("it is gone already");
+    }
+
+    /// What was laid out is gone, and so is what was added; what a folder was replaced with leads nowhere.
+    #[test]
+    fn what_was_laid_out_goes_by_its_names() {
+        let bed = tempfile::tempdir().expect("a folder");
+        let (all, others) = (bed.path().join("all"), bed.path().join("others"));
+        let laid = || {
+            let inside = |name| Laid::Folder(name, vec![Laid::File("file")]);
+            [Laid::Folder("in", vec![inside("a"), inside("b")]), Laid::Folder("empty", vec![]), Laid::File("link")]
+        };
+        for change in 0..4 {
+            for folder in [all.join("in/a"), all.join("in/b"), all.join("empty"), others.clone()] {
+                std::fs::create_dir_all(&folder).expect("made");
+                std::fs::write(folder.join("file"), "").expect("written");
+            }
+            std::fs::remove_file(all.join("empty/file")).expect("removed");
+            std::os::unix::fs::symlink("nowhere", all.join("link")).expect("linked");
+            match change {
+                1 => std::fs::write(all.join("empty/more"), "").expect("written"),
+                2 => {
+                    std::fs::rename(all.join("in/a"), all.join("in/c")).expect("moved");
+                    std::os::unix::fs::symlink(&others, all.join("in/a")).expect("linked");
+                }
+                3 => {
+                    std::fs::rename(&all, bed.path().join("moved")).expect("moved");
+                    std::os::unix::fs::symlink(&others, &all).expect("linked");
+                }
+                _ => {}
+            }
+            discard_laid(&all, &laid()).expect("removed");
+            assert!(std::fs::symlink_metadata(&all).is_err(), "{change}");
+            assert!(others.join("file").exists(), "{change}");
+        }
+        discard_laid(&all, &laid()).expect("it is gone already");
     }
 }

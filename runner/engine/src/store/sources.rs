@@ -102,8 +102,12 @@ struct Looked<'a> {
 /// What is known of something once it was looked at.
 enum Seen {
     Known(Artifact),
-    /// A file that is at this place of those that were not read yet.
-    Unread(usize),
+    /// A file whose digest is at this place, when it was read.
+    Unread {
+        mode: Mode,
+        size: u64,
+        place: usize,
+    },
     /// A folder with such a file below it.
     Folder(Vec<(String, Seen)>),
 }
@@ -125,13 +129,16 @@ impl Walk<'_> {
                 Ok(Seen::Known(Artifact { mode: Mode::Symlink, digest, size: text.len() as u64 }))
             }
             FileType::RegularFile => {
-                let (stat, mode) = (stat_of(&one.found), file_mode(&one.found));
-                let Some(digest) = self.memo.recall(&stat) else {
-                    return self.unread.add(one.path, stat, mode).map(Seen::Unread);
-                };
-                let artifact = Artifact { mode, digest, size: stat.size };
-                self.memo.looks.file(one.path, &stat, artifact);
-                Ok(Seen::Known(artifact))
+                let stat = stat_of(&one.found);
+                let (mode, size) = (file_mode(&one.found), stat.size);
+                Ok(match self.memo.recall(&stat) {
+                    Some(digest) => {
+                        let artifact = Artifact { mode, digest, size };
+                        self.memo.looks.file(one.path, &stat, artifact);
+                        Seen::Known(artifact)
+                    }
+                    None => Seen::Unread { mode, size, place: self.unread.add(one.path, stat, mode)? },
+                })
             }
             FileType::Directory => {
                 self.memo.looks.itself(one.path, &stat_of(&one.found));
@@ -169,7 +176,7 @@ impl Walk<'_> {
     fn settled(&self, seen: Seen) -> Result<Artifact> {
         match seen {
             Seen::Known(artifact) => Ok(artifact),
-            Seen::Unread(place) => Ok(self.unread.found(place)),
+            Seen::Unread { mode, size, place } => Ok(Artifact { mode, digest: self.unread.digest(place), size }),
             Seen::Folder(entries) => {
                 let settled = |(name, seen)| Ok((name, self.settled(seen)?));
                 let entries = entries.into_iter().map(settled).collect::<Result<_>>()?;

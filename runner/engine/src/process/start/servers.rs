@@ -5,19 +5,18 @@
 //! its guard, and starts another.
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind, IoSlice, Read};
-use std::mem::MaybeUninit;
+use std::io::{self, ErrorKind, Read};
 use std::net::Shutdown;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::process::Pid;
 
-use super::Ends;
+use super::super::hand;
 
 /// How long a server may take to end when flowrun does: milliseconds, unless a guard of its still kills what will not die. Longer would
 /// hold up a person who pressed Ctrl-C twice; shorter, and processors that steps took would not be counted as flowrun's own.
@@ -32,28 +31,56 @@ fn servers() -> MutexGuard<'static, BTreeMap<Option<PathBuf>, Arc<Server>>> {
 struct Server {
     control: UnixStream,
     process: Mutex<Child>,
+    /// Guards of its that wait for a command: no more than there ever were commands at once.
+    resting: Mutex<Vec<Resting>>,
 }
 
-/// The server that was asked for a guard.
-pub(in super::super) struct Origin(Arc<Server>);
+/// A guard that waits for a command.
+struct Resting {
+    is_bound: bool,
+    socket: UnixStream,
+    leader: Pid,
+}
+
+/// The server that guards come from.
+pub(super) struct Origin(Arc<Server>);
 
 impl Origin {
-    pub(super) fn start(program: Option<&Path>, ends: Ends) -> io::Result<Self> {
-        let server = Server::of(program)?;
-        match server.ask(&ends) {
+    /// The program's, started if there is none.
+    pub(super) fn of(program: Option<&Path>) -> io::Result<Self> {
+        Server::of(program).map(Self)
+    }
+
+    /// A guard that waits for a command with or without bounds, and its process. The last that was given one: what it needs is still in the
+    /// processor's cache.
+    pub(super) fn rested(&self, is_bound: bool) -> Option<(UnixStream, Pid)> {
+        let mut resting = self.0.resting();
+        let last = resting.iter().rposition(|guard| guard.is_bound == is_bound)?;
+        let Resting { socket, leader, .. } = resting.remove(last);
+        Some((socket, leader))
+    }
+
+    /// Asks for a guard with this as its socket.
+    pub(super) fn start(self, socket: OwnedFd) -> io::Result<Self> {
+        match hand::give(&self.0.control, b"g", &[socket.as_fd()]) {
             Ok(()) => {}
-            // It died: the ends close here, and whoever waits at the others hears that there is no guard.
+            // It died: the socket closes here, and whoever waits at the other end hears that there is no guard.
             Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
             Err(error) => return Err(error),
         }
-        Ok(Self(server))
+        Ok(self)
+    }
+
+    /// The guard waits for another command.
+    pub(super) fn rest(self, is_bound: bool, socket: UnixStream, leader: Pid) {
+        self.0.resting().push(Resting { is_bound, socket, leader });
     }
 
     /// The guard ended. Its server waits for it some time later, so until then its number is not given out again.
-    pub(in super::super) fn ended(self) {}
+    pub(super) fn ended(self) {}
 
     /// The guard never came to be: its server is dead, or of no use. Guards that run do not need it.
-    pub(in super::super) fn failed(self) {
+    pub(super) fn failed(self) {
         servers().retain(|_, server| !Arc::ptr_eq(server, &self.0));
         let mut process = self.0.process.lock().unwrap_or_else(PoisonError::into_inner);
         // Both do nothing where somebody else did it already.
@@ -71,28 +98,19 @@ impl Server {
             return Ok(server.clone());
         }
         let (control, theirs) = UnixStream::pair()?;
-        let process = super::spawn(program.as_deref(), theirs.into(), |process| {
-            process.stdout(Stdio::null()).stderr(Stdio::null());
-        })?;
-        let server = Arc::new(Self { control, process: process.into() });
+        let process = super::spawn(program.as_deref(), theirs.into())?;
+        let server = Arc::new(Self { control, process: process.into(), resting: Mutex::default() });
         servers.insert(program, server.clone());
         Ok(server)
     }
 
-    /// Sends the guard's ends, with a byte, since something must be sent with them.
-    fn ask(&self, ends: &Ends) -> io::Result<()> {
-        let fds = [ends.socket.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
-        let mut rights = SendAncillaryBuffer::new(&mut space);
-        rights.push(SendAncillaryMessage::ScmRights(&fds));
-        let sent = rustix::io::retry_on_intr(|| {
-            sendmsg(&self.control, &[IoSlice::new(b"g")], &mut rights, SendFlags::NOSIGNAL)
-        });
-        Ok(sent.map(drop)?)
+    fn resting(&self) -> MutexGuard<'_, Vec<Resting>> {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets it end, and waits for that, so that what the commands took of the processors is counted as this process's children's.
     fn dismiss(&self) {
+        self.resting().clear();
         let _ = self.control.shutdown(Shutdown::Write);
         let _ = self.control.set_read_timeout(Some(FAREWELL));
         // It says nothing: this is its end, or that it takes too long.

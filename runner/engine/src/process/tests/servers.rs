@@ -166,3 +166,60 @@ async fn a_server_that_is_dismissed_is_gone_and_the_next_command_has_another() {
     assert_eq!(end, Ok(()));
     assert_ne!(first, second);
 }
+
+/// Nothing of one is left for the next, so that one guard does for both; where it died meanwhile, another does.
+#[tokio::test]
+async fn a_guard_sees_one_command_after_the_other_through() {
+    let dir = tempfile::tempdir().unwrap();
+    let guard = async || {
+        let (end, lines) = outcome(&own(dir.path(), "sleep 987 & echo $PPID")).await;
+        assert_eq!(end, Ok(()));
+        lines[0].1.clone()
+    };
+    let first = guard().await;
+    let second = own(dir.path(), "cat /proc/$PPID/task/$PPID/children; echo");
+    let (end, lines) = outcome(&second).await;
+    assert_eq!((end, lines[0].1.split_whitespace().count()), (Ok(()), 1), "itself: {lines:?}");
+    assert_eq!(guard().await, first);
+    kill(&first);
+    gone(&first).await;
+    assert_ne!(guard().await, first);
+    let (end, _) = outcome(&own(dir.path(), "exit 3")).await;
+    assert_eq!(end.unwrap_err().message, "exited with 3");
+    let stop = CancellationToken::new();
+    let (say, _heard) = channel(1);
+    let before = guard().await;
+    let command = own(dir.path(), "echo $PPID > guard; sleep 987");
+    let (end, ()) = tokio::join!(run(&command, &say, &stop), async {
+        assert_eq!(written(&dir.path().join("guard")).await.trim(), before);
+        stop.cancel();
+    });
+    assert_eq!(end.unwrap_err().kind, FailureKind::Interrupted);
+    assert_ne!(guard().await, before, "it may have heard of the stop too late");
+}
+
+/// What a guard gives up for a sandbox it cannot give to a command without one.
+#[tokio::test]
+async fn a_command_without_a_sandbox_has_what_it_had() {
+    if crate::process::sandbox_missing().is_some() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let bounds = async |sandbox: bool| {
+        let write = vec![dir.path().to_owned()];
+        let run = vec!["/usr".into(), "/bin".into()];
+        let sandbox = sandbox.then(|| crate::process::Sandbox { write, run, ..Default::default() });
+        let command = Command { sandbox, ..own(dir.path(), "echo $PPID; grep CapBnd /proc/self/status") };
+        let (end, lines) = outcome(&command).await;
+        assert_eq!(end, Ok(()), "{lines:?}");
+        (lines[0].1.clone(), lines[1].1.clone())
+    };
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    let own = own.lines().find(|line| line.starts_with("CapBnd")).unwrap();
+    let (first, held) = (bounds(false).await, bounds(true).await);
+    let (again, held_again) = (bounds(false).await, bounds(true).await);
+    assert_eq!((&*first.1, &*again.1), (own, own));
+    assert_eq!((&first, &held), (&again, &held_again), "each has a guard of its kind");
+    assert_ne!(first.0, held.0);
+    assert!(held.1 != own || !rustix::process::geteuid().is_root(), "root loses some");
+}

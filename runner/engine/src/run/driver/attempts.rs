@@ -1,8 +1,7 @@
 //! Attempts at steps that must run: how each is started, and what its end means.
 //!
 //! ```text
-//!   Start ──┬─ a plugin: its own thread ─────────────────► Claimed, Said…, Ended
-//!           └─ anything else: a task, and blocking threads ► the same
+//!   Start ──► a thread of its own ──► Claimed, Said…, Ended
 //! ```
 //! The answer to the claim, all that a step says and its end come as messages, in this order.
 
@@ -10,14 +9,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use flowrun_core::event::Event;
-use flowrun_core::key::Work;
 use flowrun_core::outcome::{Failure, FailureKind};
 use flowrun_core::schedule::NodeId;
-use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::{Driver, Message};
 use crate::run::execute::{self, Attempt, Made};
-use crate::run::plugin;
 use crate::wasm;
 
 impl Driver<'_> {
@@ -44,38 +41,18 @@ impl Driver<'_> {
             manifest: Some(missed.manifest.clone()),
             gate,
         };
-        if matches!(attempt.job.work, Work::Plugin { .. }) {
-            return self.spawn_plugin(id, attempt);
-        }
         self.spawn(id, attempt);
     }
 
-    fn spawn(&self, id: NodeId, attempt: Attempt) {
-        let (session, sender, token) = (self.session.clone(), self.sender.clone(), self.token.child_token());
-        tokio::spawn(async move {
-            let (say, mut said) = mpsc::channel(256);
-            // Its last words come before its end.
-            let hear = async {
-                while let Some(say) = said.recv().await {
-                    let _ = sender.send(Message::Said(id, say)).await;
-                }
-            };
-            let (result, ()) = tokio::join!(execute::attempt(session, attempt, say, token), hear);
-            if let Some(result) = result.transpose() {
-                let _ = sender.send(Message::Ended(id, Box::new(result))).await;
-            }
-        });
-    }
-
-    /// A plugin goes to its thread directly, and speaks to the driver from there.
-    fn spawn_plugin(&mut self, id: NodeId, attempt: Attempt) {
-        let (session, token) = (self.session.clone(), self.token.child_token());
+    /// It goes to its thread directly, and speaks to the driver from there.
+    fn spawn(&mut self, id: NodeId, attempt: Attempt) {
+        let (session, token, kill) = (self.session.clone(), self.token.child_token(), self.stop.kill());
         let (sender, ends) = (self.sender.clone(), self.sender.clone());
         let ear: wasm::Ear = Arc::new(move |say| match sender.try_send(Message::Said(id, say)) {
             Err(TrySendError::Full(Message::Said(_, say))) => Some(say),
             _ => None,
         });
-        let work = move || plugin::attempt(&session, attempt, &ear, &token);
+        let work = move || execute::attempt_here(&session, attempt, &ear, &token, &kill);
         let started = self.session.guests.start(work, move |result| {
             if let Some(result) = result.transpose() {
                 let _ = ends.blocking_send(Message::Ended(id, Box::new(result)));

@@ -138,9 +138,10 @@ impl Driver<'_> {
         let label = |driver: &Self| driver.nodes[id.0].label.clone();
         match looked {
             Looked::Hit(hit) => {
-                let Hit { entry, manifest, since } = *hit;
+                let Hit { entry, manifest, state, since } = *hit;
                 self.changed_since(id, since);
                 self.nodes[id.0].manifest = manifest.map(Arc::new);
+                self.retell(&entry, state);
                 self.hit(id, entry);
             }
             Looked::Miss(mut missed) => {

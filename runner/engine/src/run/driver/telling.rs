@@ -5,9 +5,10 @@ use std::io::Write;
 use flowrun_core::event::{Event, Stamped};
 use flowrun_core::outcome::Say;
 use flowrun_core::schedule::NodeId;
+use flowrun_core::stored::memo::Stat;
 
 use super::Driver;
-use crate::store::StoreError;
+use crate::store::{StoreError, StoredResult};
 
 /// Lines of a step's log that its failure shows.
 const TAIL: usize = 20;
@@ -66,6 +67,14 @@ impl Driver<'_> {
         let retelling = self.retelling.take().map(|retelling| retelling.remarking(event.clone()));
         self.emit(event);
         self.retelling = retelling;
+    }
+
+    /// Takes down where a result was found. One that was not read from a file of the store cannot be looked at again.
+    pub(super) fn retell(&mut self, entry: &StoredResult, state: Option<Stat>) {
+        match (&mut self.retelling, state) {
+            (Some(retelling), Some(state)) => retelling.found(entry, &state),
+            _ => self.retelling = None,
+        }
     }
 
     /// Writes down what is only noted, before anything is waited for.

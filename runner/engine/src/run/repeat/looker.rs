@@ -1,5 +1,6 @@
 //! A look at what an earlier run looked at: whether it is as it was.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use flowrun_core::artifact::Artifact;
@@ -21,29 +22,43 @@ pub(super) enum Compared {
 pub(super) struct Looker<'a> {
     store: &'a Store,
     root: &'a Path,
-    folder: std::os::fd::OwnedFd,
+    folder: OwnedFd,
+    /// The store's folder, where most looks go, and its path as looks write it.
+    kept: (OwnedFd, String),
     /// The memory of files, once it is needed.
     memo: Option<Memo>,
 }
 
 impl<'a> Looker<'a> {
     pub(super) fn new(root: &'a Path, store: &'a Store) -> std::io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self { store, root, folder: rustix::fs::open(root, flags, Mode::empty())?, memo: None })
+        let open =
+            |path: &Path| rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let place = store.root();
+        let written = format!("{}/", place.strip_prefix(root).unwrap_or(place).display());
+        Ok(Self { store, root, folder: open(root)?, kept: (open(place)?, written), memo: None })
     }
 
     pub(super) fn compare(&mut self, look: &Look<'_>) -> Compared {
+        if let Seen::Real(state) = look.seen {
+            let real = std::fs::canonicalize(self.root.join(look.path));
+            let same = real.is_ok_and(|real| State::of_bytes(real.as_os_str().as_encoded_bytes()) == state);
+            return if same { Compared::Same } else { Compared::Other };
+        }
         let flags = match look.seen {
             Seen::Leads(_) => AtFlags::empty(),
             _ => AtFlags::SYMLINK_NOFOLLOW,
         };
-        let found = match rustix::fs::statat(&self.folder, look.path, flags) {
+        let (folder, path) = match look.path.strip_prefix(&self.kept.1) {
+            Some(path) => (&self.kept.0, path),
+            None => (&self.folder, look.path),
+        };
+        let found = match rustix::fs::statat(folder, path, flags) {
             Ok(found) => found,
             Err(Errno::NOENT | Errno::NOTDIR) if look.seen == Seen::Absent => return Compared::Same,
             Err(_) => return Compared::Other,
         };
         let same = match &look.seen {
-            Seen::Absent => false,
+            Seen::Absent | Seen::Real(_) => false,
             Seen::There => true,
             Seen::Itself(state) | Seen::Leads(state) | Seen::File(state, _) => State::of(&stat_of(&found)) == *state,
             Seen::Kept(mode, size) => is_kept(&found, *mode, *size),

@@ -1,15 +1,16 @@
 //! What a run that has nothing to do leaves for the next one: what it told, and all it looked at.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use flowrun_core::artifact::Artifact;
 use flowrun_core::digest::Digest;
 use flowrun_core::event::{Counts, Event};
+use flowrun_core::stored::memo::Stat;
 use flowrun_core::stored::repeat::{self, Finding, Look, Seen, State};
 
 use super::Asked;
-use crate::store::{Result, Store};
+use crate::store::{Result, Store, StoredResult};
 
 /// More steps than this without values are counted and not told one by one.
 const MOST_TOLD: usize = 64;
@@ -21,8 +22,8 @@ pub(crate) struct Retelling {
     steps: Vec<Event>,
     quiet: usize,
     published: Vec<Event>,
-    /// Results that were there.
-    found: Vec<(Digest, Vec<Artifact>)>,
+    /// Results that were there: their keys, the states of their entries as they were read, and what they hold.
+    found: Vec<(Digest, State, Vec<Artifact>)>,
 }
 
 impl Retelling {
@@ -31,14 +32,18 @@ impl Retelling {
         match event {
             Event::RunStarted { resumed: None, .. } => self.started = Some(event.clone()),
             Event::Published { .. } => self.published.push(event.clone()),
-            Event::Cached { key, outputs, .. } => {
-                self.found.push((*key, outputs.values().map(|output| output.artifact).collect()));
-                self.hear_step(event);
+            Event::Cached { .. } | Event::Expanded { .. } | Event::Passed { .. } | Event::Skipped { .. } => {
+                self.hear_step(event)
             }
-            Event::Expanded { .. } | Event::Passed { .. } | Event::Skipped { .. } => self.hear_step(event),
             _ => return false,
         }
         true
+    }
+
+    /// Hears where a result was found.
+    pub(in crate::run) fn found(&mut self, entry: &StoredResult, state: &Stat) {
+        let outputs = entry.outputs.values().map(|output| output.artifact).collect();
+        self.found.push((entry.key, State::of(state), outputs));
     }
 
     /// With something that is told before all steps.
@@ -68,7 +73,7 @@ impl Retelling {
         let looks = merged(looks, kept(store, &self.found)?);
         let root = &asked.root;
         let paths: Option<Vec<(&str, Seen)>> =
-            looks.iter().map(|(path, seen)| Some((path.strip_prefix(root).unwrap_or(path).to_str()?, *seen))).collect();
+            looks.iter().map(|(path, seen)| Some((written(path, root)?, *seen))).collect();
         let finding = Finding { at, run: run.to_owned(), counts };
         let Some(paths) = paths else { return Ok(()) };
         let looks = paths.iter().map(|(path, seen)| Look { path, seen: *seen });
@@ -79,12 +84,20 @@ impl Retelling {
     }
 }
 
+/// A path as it is written down: below the project, where it is.
+fn written<'a>(path: &'a Path, root: &Path) -> Option<&'a str> {
+    match path.strip_prefix(root) {
+        Ok(own) if own.as_os_str().is_empty() => Some("."),
+        Ok(below) => below.to_str(),
+        Err(_) => path.to_str(),
+    }
+}
+
 /// What the store holds of the results: entries and contents.
-fn kept(store: &Store, found: &[(Digest, Vec<Artifact>)]) -> Result<Vec<(PathBuf, Seen)>> {
+fn kept(store: &Store, found: &[(Digest, State, Vec<Artifact>)]) -> Result<Vec<(PathBuf, Seen)>> {
     let (mut looks, mut seen) = (Vec::new(), HashSet::new());
-    for (key, outputs) in found {
-        let (path, stat) = store.entry_state(key)?;
-        looks.push((path, Seen::Itself(State::of(&stat))));
+    for (key, state, outputs) in found {
+        looks.push((store.entry_path(key), Seen::Itself(*state)));
         for output in outputs {
             let files = store.files_of(output, &mut seen)?;
             looks.extend(files.into_iter().map(|(path, mode, size)| (path, Seen::Kept(mode, size))));

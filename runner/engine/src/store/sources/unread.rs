@@ -27,11 +27,11 @@ const OPENING: u64 = 16 << 10;
 /// So much is worth a thread: it takes ten times as long as to start one.
 const PORTION: u64 = 1 << 20;
 
-/// Those that wait, and what those hold that were read.
+/// Those that wait, and the digests of those that were read.
 pub(super) struct Unread<'a> {
     memo: &'a Memo,
     waiting: Vec<Found>,
-    read: Vec<Artifact>,
+    digests: Vec<Digest>,
 }
 
 /// A file as the walk found it.
@@ -43,10 +43,10 @@ struct Found {
 
 impl<'a> Unread<'a> {
     pub(super) fn new(memo: &'a Memo) -> Self {
-        Self { memo, waiting: Vec::new(), read: Vec::new() }
+        Self { memo, waiting: Vec::new(), digests: Vec::new() }
     }
 
-    /// Adds one, and says at which place it is.
+    /// Adds one, and says where its digest will be.
     ///
     /// # Errors
     /// Those of [`Unread::read`], for files that were added before it.
@@ -55,7 +55,7 @@ impl<'a> Unread<'a> {
             self.read()?;
         }
         self.waiting.push(Found { path: path.to_owned(), stat, mode });
-        Ok(self.read.len() + self.waiting.len() - 1)
+        Ok(self.digests.len() + self.waiting.len() - 1)
     }
 
     /// Reads all that wait.
@@ -66,19 +66,17 @@ impl<'a> Unread<'a> {
         let files = std::mem::take(&mut self.waiting);
         let round = Round::new(&files, self.memo);
         round.read(threads(&files));
+        self.digests.reserve(files.len());
         // Nobody reads on behind a failure: what is missing comes after it.
-        let results = round.results.into_iter().map_while(OnceLock::into_inner);
-        for (file, result) in files.iter().zip(results) {
-            let artifact = Artifact { mode: file.mode, digest: result?, size: file.stat.size };
-            self.memo.looks.file(&file.path, &file.stat, artifact);
-            self.read.push(artifact);
-        }
-        Ok(())
+        round.results.into_iter().map_while(OnceLock::into_inner).try_for_each(|result| {
+            self.digests.push(result?);
+            Ok(())
+        })
     }
 
-    /// The file at a place, after all were read.
-    pub(super) fn found(&self, place: usize) -> Artifact {
-        self.read[place]
+    /// The digest at a place, after all were read.
+    pub(super) fn digest(&self, place: usize) -> Digest {
+        self.digests[place]
     }
 }
 
@@ -162,6 +160,7 @@ impl Found {
             return Err(changed());
         }
         memo.remember(self.stat, digest, now);
+        memo.looks.file(&self.path, &self.stat, Artifact { mode: self.mode, digest, size });
         Ok(digest)
     }
 }
@@ -217,10 +216,10 @@ mod tests {
         assert_eq!(unread.waiting.len(), 200, "others wait no longer");
         std::fs::write(bed.path(9), vec![9; LARGE as usize + 1]).expect("written");
         let stat = stat_of(&rustix::fs::lstat(bed.path(9)).expect("looked at"));
-        let large = unread.add(&bed.path(9), stat, Mode::Executable).expect("added");
+        let large = unread.add(&bed.path(9), stat, Mode::File).expect("added");
         unread.read().expect("read");
-        assert_eq!(unread.found(large).digest, Digest::of(&vec![9; LARGE as usize + 1]));
-        (0..large).for_each(|at| assert_eq!(unread.found(at).digest, Digest::of(&bytes(at)), "{at}"));
+        assert_eq!(unread.digest(large), Digest::of(&vec![9; LARGE as usize + 1]));
+        (0..large).for_each(|at| assert_eq!(unread.digest(at), Digest::of(&bytes(at)), "{at}"));
     }
 
     fn refused(result: Result<()>) -> StoreError {
