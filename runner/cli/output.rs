@@ -54,7 +54,12 @@ pub(crate) fn out_width() -> Option<usize> {
 }
 
 /// Writes lines of data, cut to the terminal where it is one.
-pub(crate) fn lines<L: Borrow<Line>>(lines: impl IntoIterator<Item = L>) -> Result<(), Error> {
+pub(crate) fn lines(lines: &[Line]) -> Result<(), Error> {
+    write(lines, out_width())
+}
+
+/// The same for lines that are made one after the other.
+pub(crate) fn each_line(lines: impl Iterator<Item = Line>) -> Result<(), Error> {
     write(lines, out_width())
 }
 

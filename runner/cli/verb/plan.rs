@@ -84,7 +84,7 @@ impl Plan {
             for warning in &listener.warnings {
                 output::say_lines(&[Line::new().with(Tone::Warn, "warning").plain(": ").plain(warning)]);
             }
-            output::lines(lines(&listener.story, &without_sandbox(&project.program.pipeline)))?;
+            output::each_line(lines(&listener.story, &without_sandbox(&project.program.pipeline)))?;
         }
         // What is certain to fail is said now, also to the shell.
         let failures: Vec<_> = listener.story.failed().map(|(_, failing)| &failing.failure).collect();

@@ -2,20 +2,22 @@
 //!
 //! Runs on a blocking thread: it hashes sources. Decides nothing about order and starts nothing.
 
+mod question;
+
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
 
 use flowrun_core::artifact::{Artifact, Mode, Tree};
 use flowrun_core::digest::Digest;
-use flowrun_core::event::{Output, Reason};
+use flowrun_core::event::Reason;
 use flowrun_core::expr::{self, BadTemplate, Quote, Scope};
 use flowrun_core::key::{Content, Input, Job, Manifest, PythonLeaf, Work};
 use flowrun_core::lang::reference::{Reference, Target};
 use flowrun_core::lang::written::Switch;
 use flowrun_core::outcome::{Failure, FailureKind};
-use flowrun_core::plan::{self, Instance, Planned};
+use flowrun_core::plan::{self, Instance};
 use flowrun_core::plugin::Capability;
 use flowrun_core::stored::entry::Unread;
 use flowrun_core::stored::memo::Stat;
@@ -25,98 +27,11 @@ use serde_json::{Map, Value as Json};
 use super::resume::Kept;
 use super::session::Session;
 use crate::store::{Lookup, Sandbox, StoreError, StoredOutput, StoredResult};
+use question::Given;
+pub(crate) use question::{Before, Question, StepResult, Upstream};
 
 /// A file or folder of the workspace, and what it held when it was looked at.
 pub(crate) type Origin = (PathBuf, Artifact);
-
-/// What a step made and gave.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct StepResult {
-    /// Its outputs by name.
-    pub(crate) outputs: IndexMap<String, Output>,
-    /// Its values.
-    pub(crate) values: Map<String, Json>,
-}
-
-/// What a step before gives to one after it.
-#[derive(Clone, Debug)]
-pub(crate) enum Upstream {
-    /// A step that ran once.
-    One(Arc<StepResult>),
-    /// A fan-out: the instances that ended well, by label.
-    Many(Vec<(String, Arc<StepResult>)>),
-    /// Nothing, or not yet: it was skipped, or a plan only knows that it would run.
-    Nothing,
-}
-
-/// What a step is given by those before it, and what follows from that: the same for all instances of a fan-out, which may be many.
-#[derive(Default)]
-pub(crate) struct Before {
-    pub(crate) upstream: IndexMap<String, Upstream>,
-    /// Those that a plan knows would run.
-    pub(crate) pending: Vec<String>,
-    names: OnceLock<Scope>,
-    given: OnceLock<Given>,
-    /// Programs by the words of a script that may name them.
-    pub(super) tools: Mutex<HashMap<String, Arc<BTreeMap<String, Artifact>>>>,
-    /// Of a fan-out: whether no instance of it has ever had a result here.
-    unseen: OnceLock<bool>,
-}
-
-/// A step's inputs, resolved.
-struct Given {
-    inputs: IndexMap<String, Input>,
-    origins: Vec<Origin>,
-    /// What templates see, with the paths of inputs and outputs.
-    names: Scope,
-}
-
-impl Before {
-    pub(crate) fn new(upstream: IndexMap<String, Upstream>, pending: Vec<String>) -> Self {
-        Self { upstream, pending, ..Self::default() }
-    }
-
-    /// What templates see of the run: made once, since lists of thousands of items may be among it.
-    fn names(&self, params: &Map<String, Json>) -> Scope {
-        self.names.get_or_init(|| plan::context(params, &values_of(&self.upstream))).clone()
-    }
-}
-
-/// Everything that looking needs to know of the run so far.
-pub(crate) struct Question {
-    pub(crate) planned: Arc<Planned>,
-    pub(crate) label: String,
-    pub(crate) instance: Option<Arc<Instance>>,
-    pub(crate) before: Arc<Before>,
-    /// What the parts of a divided step made, once all have ended well.
-    pub(crate) parts: Option<Vec<(String, Arc<StepResult>)>>,
-    /// Steps before it, and parts of it, that a plan knows would run.
-    pub(crate) pending: Vec<String>,
-    pub(crate) forced: bool,
-    /// Whether it is only asked for whether it would run, and why.
-    pub(crate) brief: bool,
-    /// Whether its manifest is asked for also where the result is there.
-    pub(crate) recalled: bool,
-    /// What it had in the run that is taken up.
-    pub(crate) resumed: Option<Kept>,
-}
-
-impl Question {
-    fn add_item_to(&self, names: &mut Scope) {
-        if let Some(item) = self.instance.as_ref().and_then(|instance| instance.item.as_ref()) {
-            item.add_to(names);
-        }
-    }
-
-    fn is_cached(&self) -> bool {
-        self.planned.step.cache != Some(false)
-    }
-
-    /// Whether it is known that it never had a result here.
-    pub(super) fn is_unseen(&self) -> bool {
-        self.instance.is_some() && self.before.unseen.get() == Some(&true)
-    }
-}
 
 /// What looking found.
 pub(crate) enum Looked {
@@ -482,17 +397,6 @@ pub(crate) enum Sourced {
     Path { path: PathBuf, artifact: Artifact },
     /// A download, by its hash.
     Pinned { pin: String, file: String },
-}
-
-fn values_of(upstream: &IndexMap<String, Upstream>) -> IndexMap<String, Json> {
-    let values = |upstream: &Upstream| match upstream {
-        Upstream::One(result) => Some(Json::Object(result.values.clone())),
-        Upstream::Many(results) => {
-            Some(results.iter().map(|(_, result)| Json::Object(result.values.clone())).collect())
-        }
-        Upstream::Nothing => None,
-    };
-    upstream.iter().filter_map(|(id, one)| Some((id.clone(), values(one)?))).collect()
 }
 
 pub(crate) fn bad_template(bad: BadTemplate) -> Failure {
