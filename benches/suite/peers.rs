@@ -99,7 +99,8 @@ pub(crate) fn tools(folder: &Path, jobs: usize) -> Vec<Tool> {
     let tool = |name, program: Option<PathBuf>, args: &[&str]| Tool {
         name,
         words: program.map(|program| std::iter::once(program.into()).chain(args.iter().map(OsString::from)).collect()),
-        variables: Vec::new(),
+        // As the steps of flowrun have it: programs read what belongs to their language.
+        variables: vec![("LANG", "C.UTF-8".into())],
     };
     let own = Some(PathBuf::from(env!("CARGO_BIN_EXE_flowrun")));
     let mut flowrun = tool("flowrun", own, &["run", "p.yaml", "--jobs", &jobs]);

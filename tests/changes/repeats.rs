@@ -235,7 +235,8 @@ fn what_leaves_the_project_or_is_gone_is_told_after_a_repeat_too() {
     let pipeline = "flowrun: 1\nsources: { in: { path: data/in.txt }, off: { path: link } }\nsteps:\n  \
                     a: { run: \"cat {{ inputs.i }} > {{ outputs.o }}\", inputs: { i: sources.in }, outputs: { o: o.txt } }\n  \
                     b: { run: \"cat {{ inputs.i }} > {{ outputs.o }}\", if: \"false\", inputs: { i: sources.off }, outputs: { o: o.txt } }\n";
-    let changes: [(&str, fn(&Bed)); 3] = [
+    type Move = (&'static str, fn(&Bed));
+    let changes: [Move; 3] = [
         ("leaves the project", |bed| {
             std::fs::rename(bed.path("data"), beside(bed)).expect("rename");
             symlink(beside(bed), bed.path("data")).expect("link");

@@ -30,8 +30,7 @@ pub enum Lookup {
 
 impl Store {
     pub(crate) fn entry_path(&self, key: &Digest) -> PathBuf {
-        let hex = key.to_string();
-        self.path(&format!("entries/{}/{}.json", &hex[..2], &hex[2..]))
+        self.fanned("entries", key, ".json")
     }
 
     /// Keeps a result, under its key and in the history of its step.

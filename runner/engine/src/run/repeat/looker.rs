@@ -95,7 +95,7 @@ mod tests {
         std::os::unix::fs::symlink("nowhere", root.join("dangling")).expect("link");
         let store = Store::open(root).expect("opens");
         let mut looker = Looker::new(root, &store).expect("opens");
-        let state = |path: &str| State::of(&stat_of(&rustix::fs::lstat(&root.join(path)).expect("there")));
+        let state = |path: &str| State::of(&stat_of(&rustix::fs::lstat(root.join(path)).expect("there")));
         let mut same = |path, seen| matches!(looker.compare(&Look { path, seen }), Compared::Same);
         assert!(same("a", Seen::There) && !same("b", Seen::There) && same("dangling", Seen::There));
         assert!(same("b", Seen::Absent) && same("a/b", Seen::Absent) && !same("a", Seen::Absent));
