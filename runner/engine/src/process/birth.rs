@@ -66,7 +66,7 @@ fn born(plan: &mut Plan<'_>) -> Result<Pid, Report> {
         let top = stack.as_mut_ptr_range().end;
         libc::clone(child, top.cast(), flags, std::ptr::from_mut(plan).cast())
     };
-    let Some(pid) = Pid::from_raw(pid).filter(|_| pid > 0) else {
+    let Some(pid) = (pid > 0).then(|| Pid::from_raw(pid)).flatten() else {
         return Err(Report::Failed(io::Error::last_os_error().raw_os_error().unwrap_or(0)));
     };
     // SAFETY: the place is ours; that the child wrote to it is not seen by the compiler.

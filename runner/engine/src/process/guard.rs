@@ -14,6 +14,8 @@ use rustix::process::{Pid, WaitStatus, setsid};
 use super::GRACE;
 #[cfg(target_os = "linux")]
 use super::birth::bear;
+#[cfg(target_os = "linux")]
+use super::conditions::Conditions;
 use super::hand::Incoming;
 #[cfg(target_os = "linux")]
 use super::rules::{Known, Rules, leave_network};
@@ -26,6 +28,18 @@ use super::wire::{Job, Report};
 /// There is nothing to remember.
 #[cfg(not(target_os = "linux"))]
 type Known = ();
+
+/// Each command has a guard of its own.
+#[cfg(not(target_os = "linux"))]
+#[derive(PartialEq, Eq)]
+struct Conditions;
+
+#[cfg(not(target_os = "linux"))]
+impl Conditions {
+    fn now() -> Self {
+        Self
+    }
+}
 
 /// How long the guard tries to get rid of what is left before it says that something is. Only what cannot be killed takes that
 /// long: a process in an uninterruptible wait for a broken disk, or one that became another user.
@@ -74,13 +88,16 @@ fn guard() -> io::Result<()> {
     tell(&socket, &[Report::Guarding(rustix::process::getpid().as_raw_nonzero().get())])?;
     let mut watch = Watch::begin(Incoming::new(socket.try_clone()?))?;
     let mut known = Known::default();
+    let born = Conditions::now();
     while let Some(fds) = watch.incoming().receive()? {
         let Ok(pipes) = <[OwnedFd; 2]>::try_from(fds) else { return Err(io::ErrorKind::InvalidData.into()) };
         let job = Job::decode(watch.incoming())?;
-        // What a command of its own network or a pipe to feed leaves on a guard is not for the next one's.
-        let once = cfg!(not(target_os = "linux")) || job.offline || job.stdin.is_some();
+        // What a command of its own network or a pipe to feed leaves on a guard is not for the next one's; nor is a guard that a command without a
+        // sandbox could lay hands on.
+        let once = cfg!(not(target_os = "linux")) || job.offline || job.stdin.is_some() || job.sandbox.is_none();
         let reports = see_through(job, &pipes, &mut watch, &mut known, &socket)?;
-        let is_whole = !once && !watch.incoming().holds() && reports.iter().all(|report| *report != Report::Left);
+        let ended = matches!(reports.as_slice(), [Report::Exited(_) | Report::Signalled(_)]);
+        let is_whole = ended && !once && !watch.incoming().holds() && born == Conditions::now();
         let ready = is_whole.then_some(Report::Ready);
         tell(&socket, &reports.into_iter().chain(ready).collect::<Vec<_>>())?;
         // Last: each would wake flowrun before there is anything to tell it.

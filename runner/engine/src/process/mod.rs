@@ -11,8 +11,8 @@
 //! holds one end of a socket, so that the kernel tells it when flowrun is gone, whatever killed flowrun. Then, when the command
 //! has ended, or when it is told to stop, it kills all that is left below it and says how the command ended.
 //! The server is there since starting flowrun for each guard would take as long as the command: see `server.rs`. A guard whose command
-//! ended by itself, with nothing left of it, waits for the next one; one that was told to stop, had a network or a stdin to give, or could not
-//! get rid of something, ends.
+//! ended by itself, with nothing left of it, waits for the next one; one that was told to stop, had a network or a stdin to give, could not
+//! get rid of something, whose command never started or had no sandbox, or that does not run as it was born (`conditions.rs`), ends.
 //!
 //! | what happens                       | what follows                                                                    |
 //! |------------------------------------|---------------------------------------------------------------------------------|
@@ -35,6 +35,8 @@ mod attend;
 mod bell;
 #[cfg(target_os = "linux")]
 mod birth;
+#[cfg(target_os = "linux")]
+mod conditions;
 #[cfg(unix)]
 mod end;
 #[cfg(unix)]

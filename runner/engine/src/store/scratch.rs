@@ -142,7 +142,7 @@ fn clear(folder: &OwnedFd, laid: &[Laid<'_>], way: OFlags) {
             Laid::File(name) => rustix::fs::unlinkat(folder, *name, AtFlags::empty()),
             Laid::Folder(name, inside) => {
                 if !inside.is_empty()
-                    && let Ok(open) = rustix::fs::openat(folder, *name, way, Mode::empty())
+                    && let Ok(open) = inside_of(folder, name, way)
                 {
                     clear(&open, inside, way);
                 }
@@ -150,6 +150,19 @@ fn clear(folder: &OwnedFd, laid: &[Laid<'_>], way: OFlags) {
             }
         };
     }
+}
+
+/// A folder inside a folder, and nothing that was mounted in its place.
+#[cfg(target_os = "linux")]
+fn inside_of(folder: &OwnedFd, name: &str, way: OFlags) -> rustix::io::Result<OwnedFd> {
+    use rustix::fs::ResolveFlags;
+    rustix::fs::openat2(folder, name, way, Mode::empty(), ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS)
+}
+
+/// The same, where steps cannot mount.
+#[cfg(not(target_os = "linux"))]
+fn inside_of(folder: &OwnedFd, name: &str, way: OFlags) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat(folder, name, way, Mode::empty())
 }
 
 /// Folders inside a folder that are emptied where they lie, so that a path is longer than that of the folder by as many names of 255 bytes

@@ -167,52 +167,77 @@ async fn a_server_that_is_dismissed_is_gone_and_the_next_command_has_another() {
     assert_ne!(first, second);
 }
 
+/// The same in a sandbox; nothing where there are none.
+fn boxed(dir: &Path, script: &str) -> Option<Command> {
+    let run = vec!["/usr".into(), "/bin".into()];
+    let sandbox = crate::process::Sandbox { write: vec![dir.to_owned()], run, ..Default::default() };
+    crate::process::sandbox_missing().is_none().then(|| Command { sandbox: Some(sandbox), ..own(dir, script) })
+}
+
+/// The guard of a command that does this first.
+async fn guard_of(dir: &Path, script: &str) -> Option<String> {
+    let (end, lines) = outcome(&boxed(dir, &format!("echo $PPID; {script}"))?).await;
+    assert_eq!(end, Ok(()), "{lines:?}");
+    Some(lines[0].1.clone())
+}
+
 /// Nothing of one is left for the next, so that one guard does for both; where it died meanwhile, another does.
 #[tokio::test]
 async fn a_guard_sees_one_command_after_the_other_through() {
     let dir = tempfile::tempdir().unwrap();
-    let guard = async || {
-        let (end, lines) = outcome(&own(dir.path(), "sleep 987 & echo $PPID")).await;
-        assert_eq!(end, Ok(()));
-        lines[0].1.clone()
-    };
-    let first = guard().await;
-    let second = own(dir.path(), "cat /proc/$PPID/task/$PPID/children; echo");
-    let (end, lines) = outcome(&second).await;
-    assert_eq!((end, lines[0].1.split_whitespace().count()), (Ok(()), 1), "itself: {lines:?}");
-    assert_eq!(guard().await, first);
+    let dir = dir.path();
+    let Some(first) = guard_of(dir, "sleep 987 &").await else { return };
+    assert_eq!(std::fs::read_to_string(format!("/proc/{first}/task/{first}/children")).unwrap(), "");
+    let second = boxed(dir, "exit 3").unwrap();
+    assert_eq!(outcome(&second).await.0.unwrap_err().message, "exited with 3");
+    assert_eq!(guard_of(dir, "true").await.unwrap(), first);
     kill(&first);
     // Its server has not waited for it yet.
     while !std::fs::read_to_string(format!("/proc/{first}/stat")).unwrap().contains(") Z ") {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    assert_ne!(guard().await, first);
-    let (end, _) = outcome(&own(dir.path(), "exit 3")).await;
-    assert_eq!(end.unwrap_err().message, "exited with 3");
+    let before = guard_of(dir, "true").await.unwrap();
+    assert_ne!(before, first);
     let stop = CancellationToken::new();
     let (say, _heard) = channel(1);
-    let before = guard().await;
-    let command = own(dir.path(), "echo $PPID > guard; sleep 987");
+    let command = boxed(dir, "echo $PPID > guard; sleep 987").unwrap();
     let (end, ()) = tokio::join!(run(&command, &say, &stop), async {
-        assert_eq!(written(&dir.path().join("guard")).await.trim(), before);
+        assert_eq!(written(&dir.join("guard")).await.trim(), before);
         stop.cancel();
     });
     assert_eq!(end.unwrap_err().kind, FailureKind::Interrupted);
-    assert_ne!(guard().await, before, "it may have heard of the stop too late");
+    assert_ne!(guard_of(dir, "true").await.unwrap(), before, "it may have heard of the stop too late");
+}
+
+/// Landlock does not keep a command from setting limits and priorities of its guard. The next one does not get them.
+#[tokio::test]
+async fn a_guard_that_was_changed_sees_no_other_command_through() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let Some(mut before) = guard_of(dir, "true").await else { return };
+    for change in
+        ["prlimit --pid $PPID --fsize=1000", "renice -n 7 -p $PPID", "taskset -p 1 $PPID", "ionice -c 3 -p $PPID"]
+    {
+        assert_eq!(guard_of(dir, &format!("{change} > /dev/null")).await.unwrap(), before, "{change}");
+        let next = guard_of(dir, "true").await.unwrap();
+        let one = std::thread::available_parallelism().unwrap().get() == 1 && change.starts_with("taskset");
+        assert!(next != before || one, "{change}");
+        before = next;
+    }
+    let nowhere = Command { dir: dir.join("nowhere"), ..boxed(dir, "").unwrap() };
+    outcome(&nowhere).await.0.unwrap_err();
+    assert_ne!(guard_of(dir, "true").await.unwrap(), before, "its command never started");
+    let (free, freed) = (own(dir, "echo $PPID"), own(dir, "echo $PPID"));
+    assert_ne!(outcome(&free).await.1, outcome(&freed).await.1, "without a sandbox each has its own");
 }
 
 /// What a guard gives up for a sandbox it cannot give to a command without one.
 #[tokio::test]
 async fn a_command_without_a_sandbox_has_what_it_had() {
-    if crate::process::sandbox_missing().is_some() {
-        return;
-    }
     let dir = tempfile::tempdir().unwrap();
+    let Some(boxed) = boxed(dir.path(), "echo $PPID; grep CapBnd /proc/self/status") else { return };
     let bounds = async |sandbox: bool| {
-        let write = vec![dir.path().to_owned()];
-        let run = vec!["/usr".into(), "/bin".into()];
-        let sandbox = sandbox.then(|| crate::process::Sandbox { write, run, ..Default::default() });
-        let command = Command { sandbox, ..own(dir.path(), "echo $PPID; grep CapBnd /proc/self/status") };
+        let command = if sandbox { boxed.clone() } else { Command { sandbox: None, ..boxed.clone() } };
         let (end, lines) = outcome(&command).await;
         assert_eq!(end, Ok(()), "{lines:?}");
         (lines[0].1.clone(), lines[1].1.clone())
@@ -222,7 +247,7 @@ async fn a_command_without_a_sandbox_has_what_it_had() {
     let (first, held) = (bounds(false).await, bounds(true).await);
     let (again, held_again) = (bounds(false).await, bounds(true).await);
     assert_eq!((&*first.1, &*again.1), (own, own));
-    assert_eq!((&first, &held), (&again, &held_again), "each has a guard of its kind");
-    assert_ne!(first.0, held.0);
+    assert_eq!(held, held_again, "one guard sees both through");
+    assert!(first.0 != held.0 && again.0 != held.0);
     assert!(held.1 != own || !rustix::process::geteuid().is_root(), "root loses some");
 }
