@@ -36,9 +36,9 @@ fn names(bench: &Bench) -> Vec<String> {
 #[test]
 fn packing_that_is_stopped_leaves_nothing() {
     let bench = Bench::new(DATA);
-    // Half a second of packing, that takes no room here.
+    // Some seconds of packing, that take no room here.
     std::fs::create_dir(bench.bed.path("data")).expect("mkdir");
-    std::fs::File::create(bench.bed.path("data/large")).and_then(|file| file.set_len(600 << 20)).expect("sparse");
+    std::fs::File::create(bench.bed.path("data/large")).and_then(|file| file.set_len(3 << 30)).expect("sparse");
     bench.flowrun(&["lock"]).ok();
     let before = names(&bench);
     let mut packing = bench.command(&["bundle"]).stderr(Stdio::piped()).spawn().expect("starts");
